@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from config_studies import CLASSIFIER, STUDY, changed, complaints, load
+
+from tuner.config.resolve import direction, eval_spec, execution_spec, perfect_fit
+from tuner.config.schema import Section
+from tuner.config.search_rules import BATCH_SIZES
+from tuner.config.wording import DERIVED_BUDGETS
+from tuner.errors import ConfigError
+from tuner.records import EvalSpec, ExecutionSpec, FitRule
+
+
+@pytest.mark.parametrize("study", [STUDY, CLASSIFIER])
+@pytest.mark.parametrize("name", sorted(DERIVED_BUDGETS | {"max_steps"}))
+def test_the_budget_is_never_searched_under_any_name(tmp_path: Path, study: str, name: str) -> None:
+    found = complaints(tmp_path, study, [f"search_space.{name}={{low: 10, high: 20}}"])
+    assert len(found) == 1
+    assert "the number of steps is never searched: the budget sweep derives it" in found[0]
+
+
+@pytest.mark.parametrize("name", sorted(BATCH_SIZES))
+def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
+    found = complaints(tmp_path, CLASSIFIER, [f"search_space.{name}={{choices: [8, 16]}}"])
+    assert len(found) == 1
+    assert "the batch size is not tuned: choose it before, by throughput" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["search_space.momentum={low: 0.1, high: 0.9}"], "belongs to training.optimizer sgd, this study uses adamw"),
+        (["training.optimizer=sgd", "search_space.beta1={low: 0.1, high: 0.9}"], "belongs to training.optimizer adamw"),
+        (["search_space.warmup_steps={low: 1, high: 9}"], "training.warmup_steps cannot be searched"),
+        (
+            ["search_space.beta1={low: 0.9, high: 1}"],
+            "beta1.high: 1.0 is out of range for training.beta1; use a number of",
+        ),
+        (
+            ["search_space.learning_rate.low=0", "search_space.learning_rate.scale=linear"],
+            "learning_rate.low: 0.0 is out of",
+        ),
+        (["search_space.dropout={low: 0, high: 1}"], "out of range for workload.model.dropout"),
+        (["search_space.weight_decay={choices: [0, a]}"], 'weight_decay.choices.1: "a" is not a number'),
+        (["search_space.weight_decay={choices: [0, true]}"], "weight_decay.choices.1: true is not a number"),
+        (["search_space.weight_decay={choices: [0, 0]}"], "choices: [0, 0] repeats a value"),
+        (["search_space.weight_decay={choices: [0, 1], scale: log}"], 'scale: "log" does not apply to choices'),
+        (["search_space.weight_decay={low: 0.1, high: 0.9, integer: true}"], "holds fewer than two whole numbers"),
+        (["search_space.size={low: 1, high: 2}"], "not a setting that can be searched"),
+        (["search_space={}"], "search_space: has nothing in it, so nothing is tuned"),
+        (["search_space={dropout: {low: 0, high: 0.5}}"], "search_space.learning_rate: missing; add {low: 1e-4"),
+        (["training.learning_rate=1e-3"], "0.001 is fixed here and searched in search_space.learning_rate; remove one"),
+        (["evaluation.metric=accuracy"], '"accuracy" is not measured by a causal_lm workload; use loss or perplexity'),
+        (["evaluation.direction=maximize"], "maximize contradicts evaluation.metric loss, whose direction is minimize"),
+        (
+            ["budget.perfect_fit=null"],
+            "budget.perfect_fit: missing; a language model states its own: perfect_fit: {metric:",
+        ),
+        (["budget.perfect_fit.metric=error"], '"error" is not measured by a causal_lm workload'),
+        (["budget.perfect_fit.at_most=0"], "perfect_fit.at_most: 0 can never be reached by loss; use a value above 0"),
+        (
+            ["budget.perfect_fit={metric: perplexity, at_most: 1}"],
+            "1 can never be reached by perplexity; use a value above 1",
+        ),
+        (["training.decay_share=0.96"], "leaves no plateau in budget.first_guess_steps=500"),
+        (
+            ["training.warmup_steps=400"],
+            "warmup_steps=400 (400 updates) plus decay_share=0.2 (100 updates) leaves no plateau",
+        ),
+        (["round_2.num_trials=9"], "9 is more than round_1.num_trials=8"),
+        (["workload.split={validation: 0.5, test: 0.5}"], "validation=0.5 plus test=0.5 leaves nothing to train on"),
+        (["workload.text=[]"], "workload.text: [] is empty; name at least one file"),
+        (["study=a/b"], 'study: "a/b" cannot name a study'),
+        (["study='-x'"], 'study: "-x" cannot name a study'),
+        (['study="a\\nb"'], 'study: "a\\nb" cannot name a study'),
+    ],
+)
+def test_what_contradicts_or_cannot_be_is_refused(tmp_path: Path, overrides: list[str], complaint: str) -> None:
+    found = complaints(tmp_path, overrides=overrides)
+    assert len(found) == 1
+    assert complaint in found[0]
+    assert found[0].startswith("command line: ")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (
+            ["evaluation.metric=f1"],
+            'evaluation.direction: missing; "f1" may rise or fall as it gets better: add minimize or',
+        ),
+        (["evaluation.metric=loss"], "budget.perfect_fit: missing; a study of loss states its own"),
+        (
+            ["budget.perfect_fit={metric: accuracy, at_most: 0.99}"],
+            "accuracy gets better as it rises, so at_most cannot mean",
+        ),
+        (
+            ["budget.perfect_fit={metric: error, at_most: -1}"],
+            "-1 can never be reached by error; use a value of at least 0",
+        ),
+        (["search_space.hidden size={low: 1, high: 2}"], "cannot be an argument of the workload's class"),
+    ],
+)
+def test_rules_of_a_users_own_workload(tmp_path: Path, overrides: list[str], complaint: str) -> None:
+    found = [line for line in complaints(tmp_path, CLASSIFIER, overrides) if complaint in line]
+    assert len(found) == 1
+
+
+def test_a_metric_of_ones_own_needs_and_takes_a_direction(tmp_path: Path) -> None:
+    overrides = [
+        "evaluation.metric=f1",
+        "evaluation.direction=maximize",
+        "budget.perfect_fit={metric: error, at_most: 0}",
+    ]
+    config = load(tmp_path, CLASSIFIER, overrides).config
+    assert direction(config) == "maximize"
+    assert perfect_fit(config) == FitRule("error", 0.0)
+
+
+def test_everything_that_may_be_searched_is_accepted(tmp_path: Path) -> None:
+    load(
+        tmp_path,
+        overrides=[
+            "search_space.beta1={low: 0.8, high: 0.99, scale: one_minus_log}",
+            "search_space.beta2={choices: [0.99, 0.999]}",
+            "search_space.epsilon={low: 1e-9, high: 1e-5, scale: log}",
+            "search_space.weight_decay={low: 0, high: 0.1}",
+            "search_space.max_grad_norm={low: 0.5, high: 2}",
+            "search_space.dropout={low: 0, high: 0.3}",
+        ],
+    )
+    load(tmp_path, overrides=["training.optimizer=sgd", "search_space.momentum={low: 0.5, high: 0.99}"])
+    load(tmp_path, overrides=["training.learning_rate=1e-3", "search_space={dropout: {low: 0, high: 0.3}}"])
+    load(tmp_path, CLASSIFIER, ["search_space.activation={choices: [relu, gelu]}"])
+
+
+@pytest.mark.parametrize(
+    ("override", "warning"),
+    [
+        (
+            "evaluation.every_steps=100",
+            "evaluation.every_steps=100 with budget.first_guess_steps=500 gives 5 evaluations",
+        ),
+        ("budget.first_guess_steps=12", "budget.first_guess_steps=12 gives 12 evaluations per trial"),
+        ("round_1.num_trials=4", "round_1.num_trials=4 is under 5: the verdict on the budget will be undecided"),
+        ("search_space.learning_rate.scale=linear", "rates are searched with scale: log"),
+    ],
+)
+def test_what_will_hardly_answer_is_a_warning(tmp_path: Path, override: str, warning: str) -> None:
+    warnings = load(tmp_path, overrides=[override]).warnings
+    assert len(warnings) == 1
+    assert warning in warnings[0]
+
+
+def test_derived_records_follow_from_the_config(tmp_path: Path) -> None:
+    config = load(tmp_path, CLASSIFIER, ["evaluation.batch_size=32", "evaluation.max_validation_examples=100"]).config
+    assert eval_spec(config) == EvalSpec(
+        metric="error", direction="minimize", batch_size=32, num_train_examples=2000, max_validation_examples=100
+    )
+    assert perfect_fit(config) == FitRule("error", 0.01)
+    assert execution_spec(config, device="cpu", eval_every_steps=7) == ExecutionSpec(
+        device="cpu", torch_threads=1, micro_batch_size=16, checkpoint_every_steps=14, log_every_steps=20
+    )
+
+
+def test_stated_execution_wins_over_what_would_be_derived(tmp_path: Path) -> None:
+    overrides = ["execution.micro_batch_size=4", "execution.checkpoint_every_steps=5", "execution.torch_threads=2"]
+    spec = execution_spec(load(tmp_path, overrides=overrides).config, device="cuda", eval_every_steps=7)
+    assert spec == ExecutionSpec(
+        device="cuda", torch_threads=2, micro_batch_size=4, checkpoint_every_steps=5, log_every_steps=20
+    )
+
+
+def test_derivations_refuse_what_the_rules_would_have_refused(tmp_path: Path) -> None:
+    config = load(tmp_path, CLASSIFIER).config
+    unknown = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"metric": "f1"})})
+    assert isinstance(unknown, Section)
+    with pytest.raises(ConfigError, match="add minimize or maximize"):
+        direction(unknown)
+    with pytest.raises(ConfigError, match=r"budget\.perfect_fit: missing"):
+        perfect_fit(unknown)
+
+
+def test_mistakes_in_the_file_name_their_line(tmp_path: Path) -> None:
+    found = complaints(tmp_path, changed("search_space:\n", "search_space:\n  epochs: {low: 1, high: 3}\n"))
+    assert found[0].startswith("x.yaml:15: search_space.epochs: the number of steps is never searched")

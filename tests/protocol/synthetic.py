@@ -1,0 +1,287 @@
+"""A laboratory without training: plays the protocol against made-up curves, applying each move as storage would.
+
+A world says what a run measures at a step; a seeded random generator decides which trial takes its next evaluation, so
+that anything that depends on who finished first shows up as a different study.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tuner.analysis.best_steps import best, first_good_step
+from tuner.analysis.divergence import is_diverged
+from tuner.config.schema import StudyConfig
+from tuner.protocol.advance import next_move
+from tuner.protocol.runs import round_trials
+from tuner.records import (
+    TRAIN_SAMPLE,
+    VALIDATION,
+    AddTrials,
+    ClosePhase,
+    Conclude,
+    Curve,
+    Decision,
+    GiveUp,
+    Move,
+    OpenPhase,
+    Outcome,
+    PhaseRecord,
+    RaiseTarget,
+    RunSpec,
+    StudyRecord,
+    TrialPlan,
+    TrialRecord,
+    Wait,
+    WorkloadFacts,
+    to_json,
+)
+
+FACTS = WorkloadFacts(
+    num_train_examples=1000,
+    num_validation_examples=200,
+    num_test_examples=200,
+    metrics=("loss", "perplexity"),
+    hyperparameters=("dropout",),
+)
+
+Measured = tuple[float, float]
+"""Loss on the training sample and on the validation set."""
+
+World = Callable[[RunSpec, int], Measured | str]
+"""What a run measures at a step; or "non-finite", or "crash"."""
+
+
+def config_of(**sections: Any) -> StudyConfig:
+    """A small study; keyword arguments replace or extend its sections."""
+    base: dict[str, Any] = {
+        "study": "made-up",
+        "seed": 7,
+        "workload": {"kind": "causal_lm", "text": "x.txt"},
+        "budget": {"first_guess_steps": 500, "max_steps": 4000, "perfect_fit": {"metric": "loss", "at_most": 1.0}},
+        "budget_sweep": {"learning_rates": {"low": 1e-4, "high": 1e-2, "num_rates": 5}},
+        "search_space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"}},
+        "round_1": {"num_trials": 6},
+        "round_2": {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2},
+    }
+    for name, section in sections.items():
+        base[name] = {**base.get(name, {}), **section} if isinstance(section, dict) else section
+    return StudyConfig.model_validate(base)
+
+
+@dataclass
+class Lab:
+    """One study in memory, with a log of its moves."""
+
+    config: StudyConfig
+    world: World
+    seed: int = 0
+    facts: WorkloadFacts = FACTS
+    phases: list[PhaseRecord] = field(default_factory=list)
+    curves: dict[int, dict[tuple[str, str], Curve]] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    @property
+    def study(self) -> StudyRecord:
+        return StudyRecord(
+            name="made-up",
+            state="running",
+            phases=tuple(self.phases),
+            decisions=tuple(self.decisions),
+            curves=self.curves,
+        )
+
+    @property
+    def end(self) -> Conclude | GiveUp:
+        assert isinstance(self.moves[-1], Conclude | GiveUp)
+        return self.moves[-1]
+
+    def kinds(self) -> list[str]:
+        return [decision.kind for decision in self.decisions]
+
+    def decision(self, kind: str, phase: str | None = None) -> Decision:
+        return next(d for d in self.decisions if d.kind == kind and phase in (None, d.phase))
+
+    def play(self, *, max_moves: int = 60) -> Lab:
+        """Play the study to its end; each question is asked twice and must get the same answer."""
+        for _ in range(max_moves):
+            study = self.study
+            move = next_move(self.config, self.facts, study)
+            assert move == next_move(self.config, self.facts, study)
+            if isinstance(move, Wait):
+                self._train()
+                continue
+            to_json(move)
+            self.moves.append(move)
+            self._apply(move)
+            if isinstance(move, Conclude | GiveUp):
+                return self
+        raise AssertionError(f"no end after {max_moves} moves: {self.kinds()}")
+
+    def trials(self, phase: str) -> tuple[TrialRecord, ...]:
+        return self.study.phase(phase).trials
+
+    def _apply(self, move: Move) -> None:
+        if isinstance(move, OpenPhase):
+            trials = move.trials or round_trials(self.config, self.facts, move.plan, self._points(move.num_points))
+            self.phases.append(PhaseRecord(plan=move.plan, trials=self._stored(move.plan.name, trials)))
+        elif isinstance(move, AddTrials):
+            phase = self.study.phase(move.phase)
+            self._put(replace(phase, trials=phase.trials + self._stored(move.phase, move.trials)))
+        elif isinstance(move, RaiseTarget):
+            for trial in self.trials(move.phase):
+                if trial.trial in move.trials:
+                    assert trial.state == "paused", "only paused trials may be raised"
+                    spec = replace(trial.spec, max_train_steps=move.max_train_steps)
+                    self._put_trial(replace(trial, spec=spec, state="waiting"))
+        elif isinstance(move, ClosePhase):
+            self._close(move)
+        self.decisions.extend(getattr(move, "decisions", ()))
+
+    def _close(self, move: ClosePhase) -> None:
+        for trial in self.trials(move.phase):
+            outcome = move.outcomes.get(trial.trial, trial.outcome)
+            assert outcome is not None, "a closed phase has an outcome for every trial"
+            self._put_trial(self._measured(replace(trial, state="ended", outcome=outcome), move.truncate_at))
+        phase = self.study.phase(move.phase)
+        self._put(replace(phase, is_closed=True, verdict=move.verdict, reason=move.reason))
+
+    def _measured(self, trial: TrialRecord, truncate_at: int | None) -> TrialRecord:
+        """The trial with its curves cut and its summary computed from them again."""
+        last = trial.last_step if truncate_at is None else min(trial.last_step, truncate_at)
+        curves = self.curves.setdefault(trial.trial, {})
+        for key, curve in curves.items():
+            curves[key] = tuple(evaluation for evaluation in curve if evaluation[0] <= last)
+        validation = curves.get((VALIDATION, "loss"), ())
+        top = best(validation, "minimize")
+        return replace(
+            trial,
+            last_step=last,
+            best_step=top[0] if top else None,
+            best_value=top[1] if top else None,
+            last_value=validation[-1][1] if validation else None,
+            first_good_step=first_good_step(validation, "minimize"),
+            num_evals=len(validation),
+        )
+
+    def _points(self, count: int) -> list[dict[str, Any]]:
+        """The first points of a van der Corput sequence over each log range."""
+        points = []
+        for index in range(1, count + 1):
+            point = {}
+            for place, (name, dimension) in enumerate(self.config.search_space.items()):
+                share = _radical_inverse(index, (2, 3, 5)[place])
+                if dimension.scale == "log":
+                    point[name] = math.exp(
+                        math.log(dimension.low) + share * (math.log(dimension.high) - math.log(dimension.low))
+                    )
+                else:
+                    point[name] = dimension.low + share * (dimension.high - dimension.low)
+            points.append(point)
+        return points
+
+    def _stored(self, phase: str, plans: Iterable[TrialPlan]) -> tuple[TrialRecord, ...]:
+        first = 1 + len(self.study.trials())
+        return tuple(
+            TrialRecord(
+                trial=first + place,
+                phase=phase,
+                number=plan.number,
+                params=plan.params,
+                spec=plan.spec,
+                state="waiting",
+            )
+            for place, plan in enumerate(plans)
+        )
+
+    def _put(self, phase: PhaseRecord) -> None:
+        self.phases = [phase if old.name == phase.name else old for old in self.phases]
+
+    def _put_trial(self, trial: TrialRecord) -> None:
+        phase = self.study.phase(trial.phase)
+        self._put(replace(phase, trials=tuple(trial if t.trial == trial.trial else t for t in phase.trials)))
+
+    def _train(self) -> None:
+        """Let random trials take their next evaluation until none may run."""
+        while able := [t for phase in self.phases for t in phase.trials if t.state in ("waiting", "running")]:
+            trial = self.random.choice(able)
+            # Some workers are slow, some run on: any number of evaluations before another gets its turn.
+            for _ in range(self.random.choice((1, 1, 2, 50))):
+                trial = self._step(trial)
+                self._put_trial(trial)
+                if trial.state != "running":
+                    break
+
+    def _step(self, trial: TrialRecord) -> TrialRecord:
+        plan = self.study.phase(trial.phase).plan
+        step = min(s for s in trial.spec.eval_steps() if s > trial.last_step)
+        measured = self.world(trial.spec, step)
+        if measured == "crash":
+            return self._ended(trial, Outcome("crashed", "ran out of luck"))
+        trial = replace(trial, state="running", last_step=step)
+        if isinstance(measured, str):
+            return self._ended(trial, Outcome("infeasible", "non-finite"))
+        for split, value in zip((TRAIN_SAMPLE, VALIDATION), measured, strict=True):
+            curves = self.curves.setdefault(trial.trial, {})
+            curves[(split, "loss")] = (*curves.get((split, "loss"), ()), (step, value))
+        if plan.fit is not None and measured[0] <= plan.fit.at_most:
+            return self._ended(trial, Outcome("complete", "fitted"))
+        if is_diverged(self.curves[trial.trial][(TRAIN_SAMPLE, "loss")]):
+            return self._ended(trial, Outcome("infeasible", "diverged"))
+        if plan.stop_when_dominated and step >= self._stop_step(plan.name):
+            return self._ended(trial, Outcome("stopped", "dominated"))
+        if step < trial.spec.max_train_steps:
+            return trial
+        return replace(trial, state="paused") if plan.fit else self._ended(trial, Outcome("complete"))
+
+    def _stop_step(self, phase: str) -> float:
+        fitted = [t.last_step for t in self.trials(phase) if t.outcome == Outcome("complete", "fitted")]
+        return min(fitted, default=math.inf)
+
+    def _ended(self, trial: TrialRecord, outcome: Outcome) -> TrialRecord:
+        return self._measured(replace(trial, state="ended", outcome=outcome), None)
+
+
+def bowl(
+    optimum: float = 1e-3,
+    *,
+    steps_at_optimum: int = 600,
+    overfit_from: float | None = None,
+    noise: float = 0.0,
+    explode_above: float = math.inf,
+) -> World:
+    """A world with one best rate: loss falls from 4 and reaches 1 after `steps_at_optimum` steps, later elsewhere.
+
+    Validation loss lies 0.2 above; it rises again after `overfit_from` steps. Above `explode_above` loss is not finite.
+    """
+
+    def measure(spec: RunSpec, step: int) -> Measured | str:
+        if spec.learning_rate > explode_above and step >= 40:
+            return "non-finite"
+        distance = abs(math.log10(spec.learning_rate / optimum))
+        needed = steps_at_optimum * (1 + 2 * distance)
+        train = 4.0 / 4.0 ** (step / needed)
+        validation = (
+            0.2 + 0.3 * distance + (train if overfit_from is None else 4.0 / 4.0 ** (min(step, overfit_from) / needed))
+        )
+        if overfit_from is not None and step > overfit_from:
+            validation += 0.5 * (step - overfit_from) / overfit_from
+        jitter = random.Random(f"{spec.seed}/{spec.learning_rate}/{step}").gauss(0, noise) if noise else 0.0
+        return train, validation + jitter
+
+    return measure
+
+
+def _radical_inverse(index: int, base: int) -> float:
+    share, weight = 0.0, 1.0 / base
+    while index:
+        index, digit = divmod(index, base)
+        share, weight = share + digit * weight, weight / base
+    return share

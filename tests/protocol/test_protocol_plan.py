@@ -1,0 +1,36 @@
+"""The plan before anything is known."""
+
+from __future__ import annotations
+
+import pytest
+from synthetic import config_of
+
+from tuner.errors import ConfigError
+from tuner.protocol.plan import closed_form_plan
+
+
+def test_the_plan_names_the_phases_that_may_come() -> None:
+    raw = {"num_trials": 6, "adjust": "raw", "max_adjustments": 2}
+    assert [p.name for p in closed_form_plan(config_of())] == ["budget_sweep", "round_1", "round_2"]
+    assert [p.name for p in closed_form_plan(config_of(round_2=None))] == ["budget_sweep", "round_1"]
+    names = [p.name for p in closed_form_plan(config_of(round_1=raw))]
+    assert names == ["budget_sweep", "round_1", "round_1.2", "round_1.3", "round_2"]
+
+
+def test_the_plan_bounds_trials_and_steps() -> None:
+    sweep, first, longer, second = closed_form_plan(config_of(round_1={"adjust": "raw", "max_adjustments": 1}))
+    assert (sweep.min_trials, sweep.max_trials, sweep.min_steps, sweep.max_steps) == (5, 8, 20, 4000)
+    assert (first.min_steps, first.max_steps, first.max_evals) == (20, 4000, 25)
+    assert (longer.min_trials, longer.max_trials, longer.max_steps) == (0, 6, 8000)
+    assert (second.min_trials, second.max_trials, second.max_steps) == (2, 4, 16000)
+
+
+def test_a_given_cadence_makes_longer_phases_evaluate_more() -> None:
+    config = config_of(round_1={"adjust": "raw", "max_adjustments": 1}, evaluation={"every_steps": 10})
+    _, first, longer, _ = closed_form_plan(config)
+    assert (first.max_evals, longer.max_evals) == (400, 800)
+
+
+def test_a_warmup_that_cannot_fit_is_refused_by_the_plan() -> None:
+    with pytest.raises(ConfigError, match=r"training\.warmup_steps=600 is longer than budget\.first_guess_steps=500"):
+        closed_form_plan(config_of(training={"warmup_steps": 600}))

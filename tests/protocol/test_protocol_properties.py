@@ -1,0 +1,101 @@
+"""What holds for every study: it ends, it answers twice the same, and it does not depend on who finished first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import Lab, Measured, World, config_of
+
+from tuner.protocol.plan import closed_form_plan
+from tuner.records import Conclude, GiveUp, RunSpec
+
+SETTINGS = settings(deadline=None, derandomize=True, max_examples=40)
+
+
+def chance(*parts: object) -> float:
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def any_world(seed: int, trouble: float) -> World:
+    """Every run has a fate of its own: when it fits, what its validation does, and whether it ends in trouble."""
+
+    def measure(spec: RunSpec, step: int) -> Measured | str:
+        fate = (seed, round(math.log10(spec.learning_rate), 6), spec.seed, spec.schedule.kind)
+        fits = 100 * round(1 + 40 * chance("fit", *fate))
+        if chance("trouble", *fate) < trouble and step >= 1500 * chance("when", *fate):
+            return ("non-finite", "crash")[chance("kind", *fate) < 0.4]
+        if chance("diverges", *fate) < trouble / 2 and step > 400:
+            return 50.0, 50.0
+        train = 0.5 if step >= fits else 3.0 - 1.9 * step / fits
+        turn = 1500 * chance("turn", *fate)
+        return train, 1.0 + chance("level", *fate) + abs(step - turn) / 1500 + 0.01 * chance("noise", step, *fate)
+
+    return measure
+
+
+def any_config(exact: bool, raw: bool) -> Any:
+    return config_of(
+        budget_sweep={"stop_when_dominated": exact, "learning_rates": {"low": 1e-4, "high": 1e-2}},
+        round_1={"num_trials": 6, "adjust": "raw" if raw else "none"},
+        evaluation={"every_steps": 20},
+    )
+
+
+def story(lab: Lab) -> object:
+    """All that a study concluded, without how it came about."""
+    trials = [
+        (t.number, t.phase, t.params, t.outcome, t.last_step, t.best_step, t.best_value) for t in lab.study.trials()
+    ]
+    # A study that gave up cuts no curve, so that only its decisions bind.
+    return lab.decisions, trials if isinstance(lab.end, Conclude) else []
+
+
+@SETTINGS
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.2, 0.6, 1.0]), st.booleans(), st.booleans())
+def test_every_study_ends_with_an_answer_or_a_reason(seed: int, trouble: float, exact: bool, raw: bool) -> None:
+    lab = Lab(any_config(exact, raw), any_world(seed, trouble), seed).play(max_moves=30)
+    if isinstance(lab.end, GiveUp):
+        assert lab.end.reason
+        assert "\n" not in lab.end.reason
+    else:
+        best = next(t for t in lab.study.trials() if t.trial == lab.end.answer.best_trial)
+        assert best.is_feasible
+        assert lab.study.phase(best.phase).plan.max_train_steps == lab.end.answer.max_train_steps
+    for decision in lab.decisions:
+        json.dumps(decision.numbers, allow_nan=False)
+        assert "\n" not in decision.reason
+
+
+@SETTINGS
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([0.0, 0.3]),
+    st.booleans(),
+    st.lists(st.integers(0, 99), min_size=3, max_size=3),
+)
+def test_no_result_depends_on_the_order_in_which_trials_finish(
+    seed: int, trouble: float, exact: bool, orders: list[int]
+) -> None:
+    labs = [Lab(any_config(exact, False), any_world(seed, trouble), order).play() for order in orders]
+    assert story(labs[0]) == story(labs[1]) == story(labs[2])
+
+
+@SETTINGS
+@given(st.integers(0, 10**6))
+def test_a_study_stays_within_its_closed_form_plan(seed: int) -> None:
+    config = any_config(True, True)
+    planned = {phase.name: phase for phase in closed_form_plan(config)}
+    lab = Lab(config, any_world(seed, 0.2), seed).play()
+    for phase in lab.phases:
+        plan = planned[phase.name]
+        assert plan.min_trials <= len(phase.trials) <= plan.max_trials
+        for trial in phase.trials:
+            assert trial.last_step <= plan.max_steps
+            if phase.name != "budget_sweep":
+                assert plan.min_steps <= trial.spec.max_train_steps <= plan.max_steps

@@ -1,0 +1,100 @@
+"""Ctrl-C, a second planner, a changed config, and readers beside a running study."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from study_processes import Home, kill_group
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def long_home(tmp_path: Path) -> Iterator[Home]:
+    """A study that runs for longer than any of these tests looks at it."""
+    home = Home(tmp_path)
+    text = (
+        home.study.read_text().replace("at_most: 0.05", "at_most: 0.0").replace("max_steps: 640", "max_steps: 640000")
+    )
+    home.study.write_text(text)
+    yield home
+
+
+def test_ctrl_c_saves_within_ten_seconds_and_resume_goes_on_at_once(home: Home) -> None:
+    process = home.start("run", "tiny.yaml", "--workers", "2")
+    assert home.wait_for_evals(process, 40)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert "tuner resume tiny" in error
+    assert home.json("status", "tiny")["state"] == "interrupted"
+    home.tuner("resume", "tiny", "--workers", "2")
+    steps = home.json("status", "tiny")["steps"]
+    assert steps["recomputed"] == 0
+
+
+def test_a_second_run_of_a_running_study_is_refused(long_home: Home) -> None:
+    process = long_home.start("run", "tiny.yaml", "--workers", "1")
+    try:
+        assert long_home.wait_for_evals(process, 5)
+        for command in (("run", "tiny.yaml"), ("resume", "tiny")):
+            error = long_home.tuner(*command, exit_code=2)
+            assert "Traceback" not in error
+            assert str(process.pid) in error
+        assert long_home.json("status", "tiny")["state"] == "running"
+    finally:
+        kill_group(process)
+
+
+def test_optuna_opens_the_database_while_the_study_runs(long_home: Home) -> None:
+    process = long_home.start("run", "tiny.yaml", "--workers", "2")
+    try:
+        assert long_home.wait_for_evals(process, 60)
+        url = f"sqlite:///{long_home.folder / 'runs' / 'tuner.db'}"
+        study = optuna.load_study(study_name="tiny/budget_sweep", storage=url)
+        assert study.trials
+        assert process.poll() is None
+    finally:
+        kill_group(process)
+
+
+def test_terminated_by_the_system_it_saves_and_exits_143(home: Home) -> None:
+    process = home.start("run", "tiny.yaml", "--workers", "1")
+    assert home.wait_for_evals(process, 20)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert home.json("status", "tiny")["state"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [("training.weight_decay=0.5", "training.weight_decay"), ("round_1.num_trials=6", "round_1.num_trials")],
+)
+def test_a_changed_recipe_or_decision_is_refused_on_an_existing_study(home: Home, override: str, word: str) -> None:
+    process = home.start("run", "tiny.yaml", "--workers", "1")
+    assert home.wait_for_evals(process, 5)
+    kill_group(process)
+    error = home.tuner("run", "tiny.yaml", override, exit_code=2)
+    assert word in error
+    assert "Traceback" not in error
+
+
+def test_changed_execution_is_accepted_on_an_existing_study(home: Home) -> None:
+    process = home.start("run", "tiny.yaml", "--workers", "1")
+    assert home.wait_for_evals(process, 5)
+    kill_group(process)
+    home.tuner("run", "tiny.yaml", "execution.checkpoint_every_steps=50", "execution.workers=2")
+    assert home.json("status", "tiny")["state"] == "finished"

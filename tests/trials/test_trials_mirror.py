@@ -1,0 +1,110 @@
+"""Optuna's tables follow ours."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tuner.config.schema import StudyConfig
+from tuner.records import (
+    EvalSpec,
+    OptimizerSpec,
+    Outcome,
+    PhasePlan,
+    PhaseRecord,
+    RunSpec,
+    ScheduleSpec,
+    StudyRecord,
+    TrialRecord,
+)
+from tuner.trials.mirror import TRIAL_ATTRIBUTE, Mirror
+
+CONFIG = StudyConfig.model_validate(
+    {
+        "study": "mirrored",
+        "workload": {"kind": "python", "class": "a:B"},
+        "budget": {"max_steps": 2000},
+        "search_space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"}},
+    }
+)
+SPEC = RunSpec(
+    seed=0,
+    max_train_steps=40,
+    learning_rate=1e-3,
+    schedule=ScheduleSpec(kind="constant", warmup_steps=0),
+    optimizer=OptimizerSpec(name="adamw", weight_decay=0.0),
+    max_grad_norm=None,
+    precision="fp32",
+    global_batch_size=4,
+    eval_every_steps=20,
+)
+PLAN = PhasePlan(
+    name="round_1",
+    kind="round_1",
+    max_train_steps=40,
+    eval=EvalSpec(metric="loss", direction="minimize", batch_size=4, num_train_examples=4),
+)
+TRIALS = tuple(
+    TrialRecord(
+        trial=10 + n, phase="round_1", number=n, params={"learning_rate": 1e-3 * (n + 1)}, spec=SPEC, state="running"
+    )
+    for n in range(4)
+)
+CURVES = {trial.trial: {("validation", "loss"): ((20, 1.5), (40, 1.0))} for trial in TRIALS}
+
+
+def record(*trials: TrialRecord) -> StudyRecord:
+    return StudyRecord(name="mirrored", state="running", phases=(PhaseRecord(plan=PLAN, trials=trials),), curves=CURVES)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'mirror.db'}"
+
+
+def mirrored(url: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="mirrored/round_1", storage=url).trials
+
+
+def ended(trial: TrialRecord, kind: str, reason: str = "") -> TrialRecord:
+    return replace(trial, state="ended", outcome=Outcome(kind, reason), best_value=1.0, best_step=40, last_step=40)  # type: ignore[arg-type]
+
+
+def test_running_trials_appear_and_waiting_ones_do_not(url: str) -> None:
+    Mirror(url, CONFIG).sync(record(TRIALS[0], replace(TRIALS[1], state="waiting")))
+    (trial,) = mirrored(url)
+    assert trial.state == optuna.trial.TrialState.RUNNING
+    assert trial.params == TRIALS[0].params
+
+
+def test_each_outcome_has_its_optuna_state(url: str) -> None:
+    kinds = ("complete", "infeasible", "stopped", "crashed")
+    Mirror(url, CONFIG).sync(record(*(ended(trial, kind) for trial, kind in zip(TRIALS, kinds, strict=True))))
+    assert [trial.state.name for trial in mirrored(url)] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
+    assert mirrored(url)[0].value == 1.0
+
+
+def test_ended_trials_bring_their_curve(url: str) -> None:
+    mirror = Mirror(url, CONFIG)
+    mirror.sync(record(TRIALS[0]))
+    mirror.sync(record(ended(TRIALS[0], "complete")))
+    (trial,) = mirrored(url)
+    assert trial.intermediate_values == {20: 1.5, 40: 1.0}
+
+
+def test_a_new_mirror_adds_only_what_is_missing(url: str) -> None:
+    Mirror(url, CONFIG).sync(record(ended(TRIALS[0], "complete"), TRIALS[1]))
+    Mirror(url, CONFIG).sync(record(*(ended(trial, "complete") for trial in TRIALS[:3])))
+    trials = mirrored(url)
+    assert [trial.user_attrs[TRIAL_ATTRIBUTE] for trial in trials] == [10, 11, 12]
+    assert all(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)
+
+
+def test_a_widened_rate_outside_the_configured_range_is_mirrored(url: str) -> None:
+    sweep = replace(PLAN, name="budget_sweep", kind="budget_sweep")
+    trial = replace(TRIALS[0], phase="budget_sweep", params={"learning_rate": 0.5})
+    study = StudyRecord(name="mirrored", state="running", phases=(PhaseRecord(plan=sweep, trials=(trial,)),), curves={})
+    Mirror(url, CONFIG).sync(study)
+    (mirrored_trial,) = optuna.load_study(study_name="mirrored/budget_sweep", storage=url).trials
+    assert mirrored_trial.params == {"learning_rate": 0.5}

@@ -1,0 +1,1 @@
+"""Records in, numbers out: pure functions of stored curves."""

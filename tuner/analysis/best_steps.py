@@ -1,0 +1,114 @@
+"""Where a curve was best, and where it first became as good as it would get.
+
+A curve is one trial's evaluations of one metric, `((global_step, value), ...)`, steps rising. The best step of a noisy
+curve falls anywhere on its flat part; the first good step asks the question behind it, when the curve got there, with
+the noise measured from the curve itself. Every function here is a pure function of one curve, or of one group of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.analysis.intervals import Share, share
+from tuner.records import Curve, Direction
+
+MEAN_WINDOW = 5
+"""Evaluations in the mean that ranks trials and that a good evaluation must come close to."""
+
+NUM_DEVIATIONS = 2.0
+"""A good evaluation lies within so many noise deviations of the best mean."""
+
+
+def best(curve: Curve, direction: Direction) -> tuple[int, float] | None:
+    """The step and value of the best evaluation, the earliest among ties; None for an empty curve.
+
+    >>> best(((10, 2.0), (20, 1.5), (30, 1.5)), "minimize")
+    (20, 1.5)
+    """
+    if not curve:
+        return None
+    sign = sign_of(direction)
+    return min(curve, key=lambda evaluation: sign * evaluation[1])
+
+
+def noise(curve: Curve) -> float:
+    """Standard deviation of the evaluations about their trend; 0 for fewer than four of them.
+
+    From the median absolute deviation of second differences: a trend that is locally a line leaves none, and a few
+    steep steps at the start do not move a median. Independent noise of variance v gives second differences of 6 v.
+    """
+    if len(curve) < 4:
+        return 0.0
+    bends = np.diff(_values(curve), n=2)
+    spread = float(np.median(np.abs(bends - np.median(bends))))
+    return 1.4826 * spread / float(np.sqrt(6.0))
+
+
+def best_mean(curve: Curve, direction: Direction) -> float | None:
+    """The best mean of `MEAN_WINDOW` successive evaluations (of all, if fewer): ranks trials despite noise."""
+    if not curve:
+        return None
+    window = min(MEAN_WINDOW, len(curve))
+    means = np.convolve(_values(curve), np.full(window, 1.0 / window), mode="valid")
+    return float(means.min() if direction == "minimize" else means.max())
+
+
+def first_good_step(curve: Curve, direction: Direction) -> int | None:
+    """The earliest evaluation within two noise deviations of the best 5-evaluation mean (PROTOCOL 4).
+
+    Never later than the best step: the best evaluation is at least as good as any mean. None for an empty curve.
+    """
+    reference = best_mean(curve, direction)
+    top = best(curve, direction)
+    if reference is None or top is None:
+        return None
+    sign = sign_of(direction)
+    limit = sign * reference + NUM_DEVIATIONS * noise(curve)
+    return next((step for step, value in curve if sign * value <= limit), top[0])
+
+
+def in_first_tenth(step: int, max_train_steps: int) -> bool:
+    """Whether a step lies in the first 10 % of a budget, its end included."""
+    return 10 * step <= max_train_steps
+
+
+def in_last_quarter(step: int, max_train_steps: int) -> bool:
+    """Whether a step lies in the last 25 % of a budget, its start included."""
+    return 4 * step >= 3 * max_train_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestStepCounts:
+    """How the best steps and the first good steps of a group of trials fall into the bands, with Wilson intervals."""
+
+    num_trials: int
+    best_early: Share
+    best_late: Share
+    good_early: Share
+
+
+def count_bands(curves: Iterable[Curve], max_train_steps: int, *, direction: Direction) -> BestStepCounts:
+    """Count a group's best steps in the first 10 % and last 25 %, and its first good steps in the first 10 %."""
+    found = [(best(curve, direction), first_good_step(curve, direction)) for curve in curves]
+    best_steps = [top[0] for top, _ in found if top is not None]
+    good_steps = [good for _, good in found if good is not None]
+    num_trials = len(best_steps)
+    return BestStepCounts(
+        num_trials=num_trials,
+        best_early=share(sum(in_first_tenth(step, max_train_steps) for step in best_steps), num_trials),
+        best_late=share(sum(in_last_quarter(step, max_train_steps) for step in best_steps), num_trials),
+        good_early=share(sum(in_first_tenth(step, max_train_steps) for step in good_steps), num_trials),
+    )
+
+
+def sign_of(direction: Direction) -> float:
+    """What turns a metric into one that is better when lower."""
+    return 1.0 if direction == "minimize" else -1.0
+
+
+def _values(curve: Curve) -> NDArray[np.float64]:
+    return np.array([value for _, value in curve], dtype=np.float64)

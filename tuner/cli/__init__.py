@@ -1,0 +1,1 @@
+"""The `tuner` command: typer commands, and the only place that builds real objects."""

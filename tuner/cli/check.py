@@ -1,0 +1,60 @@
+"""`tuner check`: is the study well formed, and what would it run? Closed form; no user code is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tuner.protocol.plan import PlannedPhase
+
+COLUMNS = ("phase", "trials", "updates per trial", "updates in all", "evaluations per trial", "when")
+NUMBERS = COLUMNS[1:5]
+
+
+def check_command(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to override.")
+    ] = None,
+) -> None:
+    """Validate a study and print what it will run.
+
+    The ranges are bounds before any update is shared; what lies between them is what the study finds out.
+
+    \b
+    tuner check studies/quickstart.yaml
+    tuner check studies/quickstart.yaml round_1.num_trials=12
+    """
+    from tuner.cli.console import stdout_console, table, warn
+    from tuner.cli.plain import plain
+    from tuner.config.load import load_study
+    from tuner.protocol.plan import closed_form_plan
+
+    loaded = load_study(study, overrides or [])
+    plan = closed_form_plan(loaded.config)
+    for warning in loaded.warnings:
+        warn(warning)
+    console = stdout_console()
+    console.print(plain(f"{study}: study {loaded.config.study} is well formed; it would run at most:"), soft_wrap=True)
+    console.print(table(COLUMNS, [_row(phase) for phase in plan], right=NUMBERS))
+    most = sum(phase.max_trials * phase.max_steps for phase in plan)
+    least = sum(phase.min_trials * phase.min_steps for phase in plan)
+    console.print(f"in all {_range(least, most)} updates, before sharing", soft_wrap=True)
+
+
+def _row(phase: PlannedPhase) -> tuple[Any, ...]:
+    return (
+        phase.name,
+        _range(phase.min_trials, phase.max_trials),
+        _range(phase.min_steps, phase.max_steps),
+        _range(phase.min_trials * phase.min_steps, phase.max_trials * phase.max_steps),
+        _range(phase.min_evals, phase.max_evals),
+        phase.note,
+    )
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} - {high:,}"

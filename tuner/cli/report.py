@@ -1,0 +1,66 @@
+"""`tuner report`: the HTML page of a study with its figures, tables and `answer.json`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli.options import DEFAULT_HOME, HomeOption, StorageOption, StudyName
+
+if TYPE_CHECKING:
+    from tuner.storage.store import Store
+
+
+def report_command(
+    name: StudyName,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the report; default: reports/<study>.", show_default=False)
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    storage: StorageOption = None,
+) -> None:
+    """Write the HTML report of a study with its figures and tables.
+
+    Works at any time, also while the study runs. One page that opens without a network, PNG figures, CSV tables and
+    answer.json.
+
+    \b
+    tuner report quickstart
+    tuner report quickstart --out /tmp/quickstart
+    """
+    from tuner.cli.console import warn
+    from tuner.cli.reading import load_study_record, opened_store
+    from tuner.config.canonical import config_from_json
+
+    with opened_store(home, storage) as store:
+        study, row = load_study_record(store, name, with_curves=True), store.study(name)
+        bill, times = store.bill(name), _decision_times(store, name)
+    warn(f"drawing the report of {len(study.trials())} trials ...")
+    from tuner.report.build import build_report
+
+    written = build_report(
+        study,
+        config_from_json(row.config),
+        bill=bill,
+        out=out if out is not None else default_folder(name),
+        command=row.command,
+        decision_times=times,
+    )
+    print(written.page)
+
+
+def _decision_times(store: Store, name: str) -> list[str]:
+    """When each decision fell, where the store can tell."""
+    times = getattr(store, "decision_times", None)
+    return list(times(name)) if times is not None else []
+
+
+def default_folder(name: str) -> Path:
+    """`reports/<study>`; a name that is no plain folder name gets a slug and a hash instead."""
+    from tuner.storage.paths import folder_name
+
+    plain_name = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None
+    return Path("reports") / (name if plain_name else folder_name(name))

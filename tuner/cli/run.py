@@ -1,0 +1,198 @@
+"""`tuner run` and `tuner resume`: the only place that builds the objects that carry a study out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli.options import DEFAULT_HOME, HomeOption, StorageOption, StudyName
+
+if TYPE_CHECKING:
+    from tuner.config.schema import StudyConfig
+    from tuner.storage.leases import Lease
+    from tuner.storage.store import Store
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", help="Worker processes; default: one per core on CPU, one per GPU.", show_default=False),
+]
+SharingOption = Annotated[
+    bool, typer.Option("--no-sharing", help="Train every trial from its first step, for comparison.")
+]
+NumericsOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-other-numerics", help="Continue trials begun on other hardware or threads; reported as not bit-exact."
+    ),
+]
+
+
+def run_command(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to override.")
+    ] = None,
+    workers: WorkersOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    storage: StorageOption = None,
+    no_sharing: SharingOption = False,
+    allow_other_numerics: NumericsOption = False,
+) -> int:
+    """Run a study's protocol; goes on if the study was interrupted.
+
+    Ctrl-C saves all work within seconds; `tuner resume NAME`, or the same command again, goes on from there.
+
+    \b
+    tuner run studies/quickstart.yaml
+    tuner run studies/quickstart.yaml round_1.num_trials=12 --workers 2
+    """
+    from tuner.cli.console import warn
+    from tuner.config.load import load_study
+    from tuner.storage.store import Store
+
+    _refuse_no_workers(workers)
+    loaded = load_study(study, overrides or [])
+    for warning in loaded.warnings:
+        warn(warning)
+    store = Store.open(storage, home)
+    try:
+        config = _create_or_compare(store, loaded.config, folder=loaded.folder)
+        options = _RunOptions(
+            workers=workers, storage=storage, share=not no_sharing, other_numerics=allow_other_numerics
+        )
+        return _carry_out(store, config, options)
+    finally:
+        store.close()
+
+
+def resume_command(
+    name: StudyName,
+    workers: WorkersOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    storage: StorageOption = None,
+    no_sharing: SharingOption = False,
+    allow_other_numerics: NumericsOption = False,
+) -> int:
+    """Go on with an interrupted study from the database alone.
+
+    \b
+    tuner resume quickstart
+    """
+    from tuner.cli.reading import opened_store
+    from tuner.config.canonical import config_from_json
+
+    _refuse_no_workers(workers)
+    with opened_store(home, storage) as store:
+        config = config_from_json(store.study(name).config)
+        options = _RunOptions(
+            workers=workers, storage=storage, share=not no_sharing, other_numerics=allow_other_numerics
+        )
+        return _carry_out(store, config, options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunOptions:
+    workers: int | None
+    storage: str | None
+    share: bool
+    other_numerics: bool
+
+
+def _refuse_no_workers(workers: int | None) -> None:
+    from tuner.errors import ConfigError
+
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers: {workers}, must be at least 1; leave it out for one per core")
+
+
+def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> StudyConfig:
+    """The config to run: new, or the stored one with the changes that a started study accepts (D8)."""
+    from tuner.config.changes import refuse_or_merge
+    from tuner.config.canonical import config_from_json, config_to_json
+
+    if config.study not in store.study_names():
+        store.create_study(config.study, config=config_to_json(config), folder=str(folder), command=_command())
+        return config
+    return refuse_or_merge(config_from_json(store.study(config.study).config), config, command="run")
+
+
+def _command() -> str:
+    return " ".join(["tuner", *sys.argv[1:]])
+
+
+def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
+    """Run what is left of a study and print its answer; the exit code."""
+    from tuner.cli.answer import answer_lines
+    from tuner.cli.plain import plain
+    from tuner.errors import NoAnswer
+
+    if store.study(config.study).state not in ("finished", "no_answer"):
+        exit_code = _run_engine(store, config, options)
+        if exit_code:
+            return exit_code
+    record = store.load(config.study, with_curves=False)
+    if record.state == "no_answer":
+        raise NoAnswer(f"{config.study}: no answer: {record.reason}")
+    for line in answer_lines(record):
+        print(plain(line))
+    print(f"evidence: tuner report {config.study}; checkpoints and TensorBoard logs are in {store.paths.home}")
+    return 0
+
+
+def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
+    """Hold the planner's lease while the engine runs; 0, or 128 + the signal that stopped it."""
+    from tuner.cli.console import warn
+    from tuner.config.canonical import config_to_json
+    from tuner.engines.local import Interrupted
+    from tuner.errors import LeaseLost
+    from tuner.storage.leases import Owner
+
+    lease = store.acquire_planner(config.study, Owner.of_this_process("planner"))
+    try:
+        store.update_config(config.study, config_to_json(config))
+        store.set_state(lease, "running")
+        _build_engine(store, lease, config, options)
+    except Interrupted as stopped:
+        warn(f"{stopped}; everything is saved, go on with: tuner resume {config.study}")
+        return stopped.exit_code
+    finally:
+        with contextlib.suppress(LeaseLost):
+            if store.study(config.study).state == "running":
+                store.set_state(lease, "interrupted")
+            store.release(lease)
+    return 0
+
+
+def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: _RunOptions) -> None:
+    """Build the planner, its workers and what shows them, and run them to the end."""
+    from tuner.cli.console import stderr_console
+    from tuner.cli.watching import Watcher
+    from tuner.engines.local import LocalEngine
+    from tuner.engines.pool import WorkerPool
+    from tuner.engines.sizing import default_num_workers
+    from tuner.trials.messages import WorkerJob
+    from tuner.trials.mirror import Mirror
+    from tuner.trials.planner import Planner
+
+    asked = options.workers or config.execution.workers
+    num_workers = default_num_workers(config.execution.device) if asked == "auto" else asked
+    job = WorkerJob(
+        study=config.study,
+        home=store.paths.home,
+        storage_url=options.storage,
+        index=0,
+        share=options.share,
+        other_numerics=options.other_numerics,
+    )
+    mirror = Mirror(store.url, config)
+    try:
+        planner = Planner(store, lease, config, mirror=mirror)
+        with Watcher(stderr_console()) as watcher:
+            LocalEngine(store, lease, planner, WorkerPool(job, num_workers), watcher).run()
+    finally:
+        mirror.close()

@@ -1,0 +1,1 @@
+"""The study YAML as a validated, frozen `StudyConfig`: schema, loading, rules, changes."""

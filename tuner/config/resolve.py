@@ -1,0 +1,76 @@
+"""Small values that follow from a config: directions, thresholds, and the records the other layers are handed.
+
+Defaults that depend on other settings are worked out here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from tuner.config.schema import StudyConfig
+from tuner.errors import ConfigError
+from tuner.records import Direction, EvalSpec, ExecutionSpec, FitRule
+
+KNOWN_DIRECTIONS: dict[str, Direction] = {
+    "loss": "minimize",
+    "perplexity": "minimize",
+    "error": "minimize",
+    "accuracy": "maximize",
+}
+DEFAULT_FIT = FitRule("error", 0.01)
+"""Perfect training performance of a classifier; the playbook says zero (PROTOCOL.md 2)."""
+
+
+def direction(config: StudyConfig) -> Direction:
+    """Whether the objective is to fall or to rise.
+
+    Raises:
+        ConfigError: for a metric of unknown direction.
+    """
+    metric = config.evaluation.metric
+    found = config.evaluation.direction or KNOWN_DIRECTIONS.get(metric)
+    if found is None:
+        raise ConfigError(
+            f"evaluation.direction: missing; {metric} may rise or fall as it gets better: add minimize or maximize"
+        )
+    return found
+
+
+def eval_spec(config: StudyConfig) -> EvalSpec:
+    """What every evaluation of the study measures."""
+    evaluation = config.evaluation
+    return EvalSpec(
+        metric=evaluation.metric,
+        direction=direction(config),
+        batch_size=evaluation.batch_size,
+        num_train_examples=evaluation.train_sample,
+        max_validation_examples=evaluation.max_validation_examples,
+    )
+
+
+def execution_spec(config: StudyConfig, *, device: str, eval_every_steps: int) -> ExecutionSpec:
+    """How a run of the given evaluation cadence is carried out on `device`.
+
+    Checkpoints are written at every second evaluation unless the study says otherwise.
+    """
+    execution = config.execution
+    every = execution.checkpoint_every_steps
+    return ExecutionSpec(
+        device=device,
+        torch_threads=execution.torch_threads,
+        micro_batch_size=execution.micro_batch_size or config.training.global_batch_size,
+        checkpoint_every_steps=2 * eval_every_steps if every == "auto" else every,
+        log_every_steps=execution.log_every_steps,
+    )
+
+
+def perfect_fit(config: StudyConfig) -> FitRule:
+    """Perfect training performance as the sweep looks for it; for classifiers a training error of at most 1 %.
+
+    Raises:
+        ConfigError: if the study states none and its metric is neither error nor accuracy.
+    """
+    stated = config.budget.perfect_fit
+    if stated is not None:
+        return FitRule(stated.metric, stated.at_most)
+    if config.evaluation.metric not in ("error", "accuracy"):
+        raise ConfigError("budget.perfect_fit: missing; state it: perfect_fit: {metric: loss, at_most: ...}")
+    return DEFAULT_FIT

@@ -1,0 +1,156 @@
+"""Rules over a valid config that no single setting shows: what contradicts, what cannot be, what is missing together.
+
+A rule yields a `Problem` (the study is refused) or, in `warnings`, a sentence (the study may run). Nothing is mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tuner.config.problems import Problem
+from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS
+from tuner.config.schema import CausalLMWorkload, StudyConfig
+from tuner.config.search_rules import search_problems
+from tuner.config.wording import shown
+
+LANGUAGE_MODEL_METRICS = ("loss", "perplexity")
+MIN_EVALUATIONS = 20
+MIN_FEASIBLE_TRIALS = 5
+"""Below these the budget cannot be judged (PROTOCOL.md 4): the verdict would be `undecided`."""
+
+
+def problems(config: StudyConfig) -> Iterator[Problem]:
+    """Everything that makes the study impossible or contradictory."""
+    yield from _name_problems(config)
+    yield from _data_problems(config)
+    yield from search_problems(config)
+    yield from _metric_problems(config)
+    yield from _fit_problems(config)
+    yield from _plateau_problems(config)
+    yield from _round_problems(config)
+
+
+def warnings(config: StudyConfig) -> Iterator[str]:
+    """What may run but will hardly answer the question."""
+    guess = config.budget.first_guess_steps
+    every = config.evaluation.every_steps
+    num_evals = guess // every if every != "auto" else min(guess, 25)
+    if num_evals < MIN_EVALUATIONS:
+        cause = f"evaluation.every_steps={every} with " if every != "auto" else ""
+        remedy = (
+            f"evaluate every {max(1, guess // 25)} steps" if guess >= MIN_EVALUATIONS else "raise first_guess_steps"
+        )
+        yield (
+            f"{cause}budget.first_guess_steps={guess} gives {num_evals} evaluations per trial; under {MIN_EVALUATIONS} "
+            f"the budget cannot be judged; {remedy}"
+        )
+    if config.round_1.num_trials < MIN_FEASIBLE_TRIALS:
+        yield (
+            f"round_1.num_trials={config.round_1.num_trials} is under {MIN_FEASIBLE_TRIALS}: the verdict on the budget "
+            f"will be undecided; give round_1 at least {MIN_FEASIBLE_TRIALS} trials"
+        )
+    rate = config.search_space.get("learning_rate")
+    if rate is not None and rate.choices is None and rate.scale != "log":
+        yield (
+            f"search_space.learning_rate.scale={rate.scale} spends most points on the large rates; "
+            "rates are searched with scale: log"
+        )
+
+
+def _name_problems(config: StudyConfig) -> Iterator[Problem]:
+    name = config.study
+    if not name.isprintable() or name != name.strip() or name.startswith("-") or "/" in name:
+        yield Problem(
+            path=("study",),
+            message=f"{shown(name)} cannot name a study; use printable text without '/', leading '-' or outer spaces",
+        )
+
+
+def _data_problems(config: StudyConfig) -> Iterator[Problem]:
+    workload = config.workload
+    if not isinstance(workload, CausalLMWorkload):
+        return
+    split = workload.split
+    if split.validation + split.test >= 1:
+        yield Problem(
+            path=("workload", "split"),
+            message=f"validation={split.validation:g} plus test={split.test:g} leaves nothing to train on; "
+            "keep their sum below 1",
+        )
+    if not workload.text:
+        yield Problem(path=("workload", "text"), message=f"{shown(workload.text)} is empty; name at least one file")
+
+
+def _metric_problems(config: StudyConfig) -> Iterator[Problem]:
+    metric, given = config.evaluation.metric, config.evaluation.direction
+    known = KNOWN_DIRECTIONS.get(metric)
+    if isinstance(config.workload, CausalLMWorkload) and metric not in LANGUAGE_MODEL_METRICS:
+        message = f"{shown(metric)} is not measured by a causal_lm workload; use loss or perplexity"
+        yield Problem(path=("evaluation", "metric"), message=message)
+    elif known is None and given is None:
+        message = f"missing; {shown(metric)} may rise or fall as it gets better: add minimize or maximize"
+        yield Problem(path=("evaluation", "direction"), message=message)
+    elif known is not None and given is not None and given != known:
+        message = f"{given} contradicts evaluation.metric {metric}, whose direction is {known}; remove the line"
+        yield Problem(path=("evaluation", "direction"), message=message)
+
+
+def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
+    path = ("budget", "perfect_fit")
+    fit = config.budget.perfect_fit
+    is_language_model = isinstance(config.workload, CausalLMWorkload)
+    if fit is None:
+        if is_language_model or config.evaluation.metric not in ("error", "accuracy"):
+            what = "a language model" if is_language_model else f"a study of {config.evaluation.metric}"
+            message = f"missing; {what} states its own: perfect_fit: {{metric: loss, at_most: ...}}"
+            yield Problem(path=path, message=f"{message}, a value that the clean training sample is to reach")
+        return
+    if is_language_model and fit.metric not in LANGUAGE_MODEL_METRICS:
+        message = f"{shown(fit.metric)} is not measured by a causal_lm workload; use loss or perplexity"
+        yield Problem(path=(*path, "metric"), message=message)
+        return
+    direction = KNOWN_DIRECTIONS.get(fit.metric)
+    if fit.metric == config.evaluation.metric:
+        direction = direction or config.evaluation.direction
+    if direction == "maximize":
+        remedy = f"use metric: {DEFAULT_FIT.metric}, at_most: {DEFAULT_FIT.at_most:g}"
+        message = f"{fit.metric} gets better as it rises, so at_most cannot mean a perfect fit; {remedy}"
+        yield Problem(path=(*path, "metric"), message=message)
+    floors = {
+        "loss": ("above 0", fit.at_most > 0),
+        "perplexity": ("above 1", fit.at_most > 1),
+        "error": ("of at least 0", fit.at_most >= 0),
+    }
+    rule, is_reachable = floors.get(fit.metric, ("", True))
+    if not is_reachable:
+        message = f"{fit.at_most:g} can never be reached by {fit.metric}; use a value {rule}"
+        yield Problem(path=(*path, "at_most"), message=message)
+
+
+def _plateau_problems(config: StudyConfig) -> Iterator[Problem]:
+    """The plateau is what longer runs share; a first budget without one could never be extended."""
+    guess, training = config.budget.first_guess_steps, config.training
+    warmup = min(100, round(0.05 * guess)) if training.warmup_steps == "auto" else training.warmup_steps
+    decay = max(1, round(training.decay_share * guess))
+    if warmup + decay < guess:
+        return
+    path = (
+        ("training", "decay_share")
+        if warmup < guess and training.warmup_steps == "auto"
+        else ("training", "warmup_steps")
+    )
+    given = "warmup_steps=auto" if training.warmup_steps == "auto" else f"warmup_steps={warmup}"
+    yield Problem(
+        path=path,
+        message=f"{given} ({warmup} updates) plus decay_share={training.decay_share:g} ({decay} updates) leaves no "
+        f"plateau in budget.first_guess_steps={guess}; shorten one, or raise first_guess_steps",
+    )
+
+
+def _round_problems(config: StudyConfig) -> Iterator[Problem]:
+    if config.round_2 is not None and config.round_2.num_trials > config.round_1.num_trials:
+        yield Problem(
+            path=("round_2", "num_trials"),
+            message=f"{config.round_2.num_trials} is more than round_1.num_trials={config.round_1.num_trials}; "
+            "round 2 extends the best points of round 1, so lower it or raise round 1's",
+        )

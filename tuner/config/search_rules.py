@@ -1,0 +1,133 @@
+"""What may stand in `search_space`: settings of the run that trials can differ in, within the settings' own bounds.
+
+The budget is never among them: it is what the study derives (DESIGN.md, promise 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+
+from tuner.config.problems import KeyPath, Problem, dotted
+from tuner.config.schema import CausalLMWorkload, Dimension, StudyConfig, Training
+from tuner.config.settings import ABBREVIATIONS
+from tuner.config.wording import DERIVED_BUDGETS, in_range, shown
+
+BATCH_SIZES = frozenset(["global_batch_size", "batch_size", "micro_batch_size", "gradient_accumulation_steps"])
+SEARCHABLE = {"adamw": ("beta1", "beta2", "epsilon"), "sgd": ("momentum",)}
+SEARCHABLE_ALWAYS = ("learning_rate", "weight_decay", "max_grad_norm")
+
+
+def search_problems(config: StudyConfig) -> Iterator[Problem]:
+    """Everything wrong with `search_space`, and with the learning rate's place in it."""
+    yield from _learning_rate_problems(config)
+    for name, dimension in config.search_space.items():
+        problem = _name_problem(name, config)
+        if problem is not None:
+            yield Problem(path=("search_space", name), message=problem)
+        else:
+            yield from _range_problems(name, dimension, config)
+
+
+def searchable_names(config: StudyConfig) -> tuple[str, ...]:
+    """The settings that this study's trials may differ in; a python workload adds the arguments of its class."""
+    names = (*SEARCHABLE_ALWAYS, *SEARCHABLE[config.training.optimizer])
+    return (*names, "dropout") if isinstance(config.workload, CausalLMWorkload) else names
+
+
+def _learning_rate_problems(config: StudyConfig) -> Iterator[Problem]:
+    fixed = config.training.learning_rate
+    if not config.search_space:
+        yield Problem(
+            path=("search_space",),
+            message="has nothing in it, so nothing is tuned; add learning_rate: {low: 1e-4, high: 1e-2, scale: log}",
+        )
+    elif "learning_rate" in config.search_space and fixed is not None:
+        yield Problem(
+            path=("training", "learning_rate"),
+            message=f"{fixed:g} is fixed here and searched in search_space.learning_rate; remove one of them",
+        )
+    elif "learning_rate" not in config.search_space and fixed is None:
+        yield Problem(
+            path=("search_space", "learning_rate"),
+            message="missing; add {low: 1e-4, high: 1e-2, scale: log} here, or fix the rate by training.learning_rate",
+        )
+
+
+def _name_problem(name: str, config: StudyConfig) -> str | None:
+    optimizer = config.training.optimizer
+    allowed = searchable_names(config)
+    if name in allowed:
+        return None
+    if name in DERIVED_BUDGETS or name == "max_steps":
+        return (
+            "the number of steps is never searched: the budget sweep derives it and later rounds check it; "
+            "remove it (budget.max_steps bounds the runs)"
+        )
+    if name in BATCH_SIZES:
+        return "the batch size is not tuned: choose it before, by throughput, and set training.global_batch_size"
+    owner = next((known for known, settings in SEARCHABLE.items() if name in settings), None)
+    if owner is not None:
+        return f"belongs to training.optimizer {owner}, this study uses {optimizer}; remove it or change the optimizer"
+    if name in Training.model_fields:
+        return f"training.{name} cannot be searched; fix it under training and search {', '.join(allowed)}"
+    if isinstance(config.workload, CausalLMWorkload):
+        last = name.rsplit(".", 1)[-1]
+        close = difflib.get_close_matches(ABBREVIATIONS.get(last, last), allowed, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"not a setting that can be searched; {hint}use {', '.join(allowed)}"
+    if not name.isidentifier():
+        return "cannot be an argument of the workload's class; use the argument's name"
+    return None
+
+
+def _range_problems(name: str, dimension: Dimension, config: StudyConfig) -> Iterator[Problem]:
+    path: KeyPath = ("search_space", name)
+    yield from _shape_problems(path, dimension)
+    target = _target(name, config)
+    if target is None:
+        return
+    for key, value in _values(dimension):
+        if isinstance(value, str | bool):
+            yield Problem(path=(*path, *key), message=f"{shown(value)} is not a number; {dotted(target)} takes numbers")
+            continue
+        rule = in_range(value, target, {"workload": {"kind": config.workload.kind}})
+        if rule is not None:
+            yield Problem(
+                path=(*path, *key), message=f"{shown(value)} is out of range for {dotted(target)}; use {rule}"
+            )
+
+
+def _shape_problems(path: KeyPath, dimension: Dimension) -> Iterator[Problem]:
+    choices, low, high = dimension.choices, dimension.low, dimension.high
+    if choices is not None:
+        if len({(type(choice), choice) for choice in choices}) < len(choices):
+            yield Problem(path=(*path, "choices"), message=f"{shown(choices)} repeats a value; list each once")
+        for key, value, default in (("scale", dimension.scale, "linear"), ("integer", dimension.integer, False)):
+            if value != default:
+                message = f"{shown(value)} does not apply to choices; remove it, or give low and high instead"
+                yield Problem(path=(*path, key), message=message)
+    elif dimension.integer and low is not None and high is not None:
+        if dimension.scale == "one_minus_log":
+            yield Problem(
+                path=(*path, "integer"), message="whole numbers cannot be drawn with scale one_minus_log; remove one"
+            )
+        elif math.ceil(low) >= math.floor(high):
+            message = f"low={low:g} to high={high:g} holds fewer than two whole numbers; widen the range"
+            yield Problem(path=path, message=message)
+
+
+def _target(name: str, config: StudyConfig) -> KeyPath | None:
+    """The setting whose bounds hold; None for an argument of the user's own class."""
+    if name in Training.model_fields:
+        return ("training", name)
+    return ("workload", "model", name) if isinstance(config.workload, CausalLMWorkload) else None
+
+
+def _values(dimension: Dimension) -> Iterator[tuple[KeyPath, float | int | str | bool]]:
+    for index, choice in enumerate(dimension.choices or ()):
+        yield ("choices", index), choice
+    for key, bound in (("low", dimension.low), ("high", dimension.high)):
+        if bound is not None:
+            yield (key,), bound

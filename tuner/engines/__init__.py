@@ -1,0 +1,1 @@
+"""Who runs the workers: this machine's processes."""

@@ -1,0 +1,108 @@
+"""Worker processes on this machine: started by spawn, told by pipes, replaced when they die, never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from tuner.trials.messages import FromWorker, Stop, ToWorker, WorkerJob
+from tuner.trials.worker import work
+
+STOP_SECONDS = 8.0
+"""A worker that was told to stop saves and leaves within this time, or is terminated."""
+
+
+class WorkerPool:
+    """`num_workers` processes working on one study."""
+
+    def __init__(self, job: WorkerJob, num_workers: int) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._job = job
+        self._next_index = 0
+        self._workers: dict[Connection, SpawnProcess] = {}
+        self.num_workers = num_workers
+
+    def start(self) -> None:
+        """Start workers until there are `num_workers`."""
+        while len(self._workers) < self.num_workers:
+            ours, theirs = self._context.Pipe()
+            job = replace(self._job, index=self._next_index)
+            process = self._context.Process(
+                target=work, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
+            )
+            with _sigint_ignored():
+                process.start()
+            theirs.close()
+            self._workers[ours] = process
+            self._next_index += 1
+
+    def messages(self, timeout: float) -> tuple[list[tuple[Connection, FromWorker]], list[int]]:
+        """What workers said within `timeout` seconds, and the process ids of workers that died."""
+        heard: list[tuple[Connection, FromWorker]] = []
+        died: list[int] = []
+        for connection in wait(list(self._workers), timeout):
+            assert isinstance(connection, Connection)
+            try:
+                while connection.poll():
+                    heard.append((connection, connection.recv()))
+            except (EOFError, OSError):
+                process = self._workers.pop(connection)
+                process.join(STOP_SECONDS)
+                connection.close()
+                died.append(process.pid or 0)
+        return heard, died
+
+    def tell(self, message: ToWorker) -> None:
+        """Send a message to all workers."""
+        for connection in self._workers:
+            with contextlib.suppress(BrokenPipeError, OSError):
+                connection.send(message)
+
+    def tell_any(self, message: ToWorker) -> Connection:
+        """Send a message to one worker and say which."""
+        connection = next(iter(self._workers))
+        with contextlib.suppress(BrokenPipeError, OSError):
+            connection.send(message)
+        return connection
+
+    def has(self, worker: Connection) -> bool:
+        """Whether that worker still lives, as far as known."""
+        return worker in self._workers
+
+    def stop(self) -> None:
+        """Ask all workers to save and leave; terminate those that do not."""
+        self.tell(Stop())
+        deadline = time.monotonic() + STOP_SECONDS
+        for connection, process in self._workers.items():
+            # Keep reading: a worker must not block on a full pipe while it leaves.
+            while process.is_alive() and time.monotonic() < deadline:
+                with contextlib.suppress(EOFError, OSError):
+                    if connection.poll(0.02):
+                        connection.recv()
+                process.join(0.02)
+        self.kill()
+
+    def kill(self) -> None:
+        """End all workers now; their leases are broken by whoever comes next."""
+        for connection, process in self._workers.items():
+            if process.is_alive():
+                process.kill()
+            process.join()
+            connection.close()
+        self._workers.clear()
+
+
+@contextlib.contextmanager
+def _sigint_ignored() -> Iterator[None]:
+    # An ignored signal stays ignored in the child from its first instruction on: no traceback while it imports.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

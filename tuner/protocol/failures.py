@@ -1,0 +1,66 @@
+"""How a study can end without an answer, each with the setting, the value found and what would help (exit 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tuner.config.schema import StudyConfig
+from tuner.protocol.grid import grid
+from tuner.protocol.standings import Standings, learning_rate_of
+from tuner.protocol.words import crash_reasons, json_safe, number, steps
+from tuner.records import Decision, FitRule, GiveUp, Json, PhaseRecord, TrialRecord
+
+
+def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = None) -> GiveUp:
+    """End the study with a reason, kept as a decision too."""
+    decision = Decision(kind="gave_up", phase=phase, reason=reason, numbers=json_safe(dict(numbers or {})))
+    return GiveUp(reason=reason, decisions=(decision,))
+
+
+def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, lowest: float) -> GiveUp:
+    """The longest run allowed did not reach the threshold."""
+    rate, longest = learning_rate_of(leader), config.budget.max_steps
+    reason = (
+        f"budget.perfect_fit.at_most={number(fit.at_most)}: no rate reached this train {fit.metric} within "
+        f"budget.max_steps={longest}; the lowest was {number(lowest)}, at learning_rate {number(rate)}. "
+        f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise budget.max_steps, or enlarge the model: "
+        "one that cannot fit its training set will hardly be helped by regularisation (playbook, Step 0)"
+    )
+    rates = grid(config)
+    if rate in (rates[0], rates[-1]):
+        end = "low" if rate == rates[0] else "high"
+        reason += f"; or move budget_sweep.learning_rates.{end}={number(rate)}, since the best rate is on this edge"
+    numbers = {"at_most": fit.at_most, "lowest": lowest, "learning_rate": rate, "max_steps": longest}
+    return give_up(reason, phase="budget_sweep", numbers=numbers)
+
+
+def still_on_edge(config: StudyConfig, found: Standings) -> GiveUp:
+    """The grid may grow no further, and the fastest rate is still its first or last."""
+    sweep, rate = config.budget_sweep, found.fastest.learning_rate
+    end = "high" if found.edge == "upper" else "low"
+    verb = "Raise" if end == "high" else "Lower"
+    reason = (
+        f"budget_sweep.max_widenings={sweep.max_widenings} used up, and the fastest rate {number(rate)} "
+        f"({steps(found.fastest_step)}) still lies on the {found.edge} edge of the grid: a budget from it could be far "
+        f"too long (playbook, Step 1a). {verb} budget_sweep.learning_rates.{end} beyond {number(rate)}, or raise "
+        "budget_sweep.max_widenings"
+    )
+    numbers = {"edge": found.edge, "learning_rate": rate, "steps_to_fit": found.fastest_step}
+    return give_up(reason, phase="budget_sweep", numbers=numbers)
+
+
+def nothing_left(phase: PhaseRecord) -> str:
+    """Why a phase has no feasible trial, and what would help."""
+    crashes = crash_reasons(phase.trials)
+    infeasible = [t for t in phase.trials if t.outcome is not None and t.outcome.kind == "infeasible"]
+    if not infeasible:
+        what = f"{phase.name}: all {len(phase.trials)} trials crashed ({crashes})"
+        return f"{what}; see the log of the first one, mend the cause and run the study again under another name"
+    names = ", ".join(dict.fromkeys(t.outcome.reason for t in infeasible if t.outcome is not None))
+    also = f", the others crashed ({crashes})" if crashes else ""
+    rates = f"learning rates {number(min(t.spec.learning_rate for t in infeasible))} and above"
+    where = "budget_sweep.learning_rates" if phase.plan.kind == "budget_sweep" else "search_space.learning_rate"
+    return (
+        f"{phase.name}: {len(infeasible)} of {len(phase.trials)} trials are infeasible ({names}){also}, at {rates}; "
+        f"lower {where}, lengthen training.warmup_steps, or clip harder (training.max_grad_norm; playbook, instability)"
+    )

@@ -1,0 +1,127 @@
+"""What a study may cost, in steps, before anything is known: closed form, from the config alone.
+
+Every number is a bound: what the study will need between them is what it finds out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from tuner.config.schema import StudyConfig
+from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
+from tuner.protocol.runs import check_first_guess, eval_cadence
+from tuner.protocol.second_round import ROUND_2
+from tuner.protocol.sweep import SWEEP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPhase:
+    """A phase that may come: its trials, and for each trial its steps and about how many evaluations.
+
+    `min_steps` and `max_steps` are per trial, before any step is shared. Evaluations are those of the shortest and the
+    longest budget. `min_trials` is 0 for a phase that may not come at all; `note` says when it does.
+    """
+
+    name: str
+    min_trials: int
+    max_trials: int
+    min_steps: int
+    max_steps: int
+    min_evals: int
+    max_evals: int
+    note: str
+
+
+def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
+    """The phases of a study with the ranges of what they may need.
+
+    Raises:
+        ConfigError: if warmup outlasts `budget.first_guess_steps`.
+    """
+    check_first_guess(config)
+    shortest, longest = _first_budget(config)
+    phases = [_sweep(config), _round_1(config, shortest, longest)]
+    num_adjustments = config.round_1.max_adjustments if config.round_1.adjust == "raw" else 0
+    for index in range(1, num_adjustments + 1):
+        factor = GROWTH**index
+        phases.append(_longer(config, phases[1], factor=factor, name=f"{ROUND_1}.{index + 1}"))
+    if config.round_2 is not None:
+        phases.append(_round_2(config, shortest=shortest, longest=longest * GROWTH**num_adjustments))
+    return phases
+
+
+def _first_budget(config: StudyConfig) -> tuple[int, int]:
+    """Round 1's budget: the sweep may find a fit at its first evaluation, or at the last step it is allowed."""
+    return min(
+        eval_cadence(config, config.budget.first_guess_steps), config.budget.first_guess_steps
+    ), config.budget.max_steps
+
+
+def _sweep(config: StudyConfig) -> PlannedPhase:
+    shortest, longest = _first_budget(config)
+    cadence = eval_cadence(config, config.budget.first_guess_steps)
+    num_rates, widenings = config.budget_sweep.learning_rates.num_rates, config.budget_sweep.max_widenings
+    return PlannedPhase(
+        name=SWEEP,
+        min_trials=num_rates,
+        max_trials=num_rates + widenings,
+        min_steps=shortest,
+        max_steps=longest,
+        min_evals=1,
+        max_evals=ceil(longest / cadence),
+        note="until a rate fits the training set; beyond the given rates only while the fastest lies on an edge",
+    )
+
+
+def _round_1(config: StudyConfig, shortest: int, longest: int) -> PlannedPhase:
+    min_evals, max_evals = _evals(config, shortest, longest)
+    return PlannedPhase(
+        name=ROUND_1,
+        min_trials=config.round_1.num_trials,
+        max_trials=config.round_1.num_trials,
+        min_steps=shortest,
+        max_steps=longest,
+        min_evals=min_evals,
+        max_evals=max_evals,
+        note="at the number of steps of the fastest rate",
+    )
+
+
+def _longer(config: StudyConfig, first: PlannedPhase, *, factor: int, name: str) -> PlannedPhase:
+    # The cadence of `auto` doubles with the budget; a given one stays.
+    more = 1 if config.evaluation.every_steps == "auto" else factor
+    return PlannedPhase(
+        name=name,
+        min_trials=0,
+        max_trials=first.max_trials,
+        min_steps=first.min_steps * factor,
+        max_steps=first.max_steps * factor,
+        min_evals=first.min_evals * more,
+        max_evals=first.max_evals * more,
+        note="only if the budget before was too short; forked from its plateaus",
+    )
+
+
+def _round_2(config: StudyConfig, *, shortest: int, longest: int) -> PlannedPhase:
+    assert config.round_2 is not None, "asked only when round 2 is wanted"
+    multiple, num_seeds = config.round_2.budget_multiple, config.round_2.num_seeds
+    # A first good step is never before the first evaluation.
+    least_carried = min(shortest, ceil(MARGIN_OVER_GOOD_STEP * eval_cadence(config, shortest)))
+    min_steps, max_steps = max(1, round(multiple * least_carried)), round(multiple * longest)
+    min_evals, max_evals = _evals(config, min_steps, max_steps)
+    return PlannedPhase(
+        name=ROUND_2,
+        min_trials=num_seeds,
+        max_trials=num_seeds * min(config.round_2.num_trials, config.round_1.num_trials),
+        min_steps=min_steps,
+        max_steps=max_steps,
+        min_evals=min_evals,
+        max_evals=max_evals,
+        note=f"{multiple:g} x round 1's budget, forked from its plateaus for the first seed",
+    )
+
+
+def _evals(config: StudyConfig, shortest: int, longest: int) -> tuple[int, int]:
+    counts = [ceil(budget / eval_cadence(config, budget)) for budget in (shortest, longest)]
+    return min(counts), max(counts)

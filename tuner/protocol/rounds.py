@@ -1,0 +1,150 @@
+"""`round_1` and its longer repetitions: many short trials, then a verdict on how short they were.
+
+After the playbook's Round 1 (PROTOCOL 3 and 4). A budget that is too short doubles for the same points, which continue
+from their plateaus; one that is too long is never rerun shorter, the smaller budget is only carried forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import ceil
+from typing import Final
+
+from tuner.analysis.verdict import BudgetCheck, judge_budget
+from tuner.config.resolve import eval_spec
+from tuner.config.schema import StudyConfig
+from tuner.protocol.failures import give_up, nothing_left
+from tuner.protocol.runs import check_schedule, decay_steps, eval_cadence, lengthened, warmup_steps
+from tuner.protocol.words import json_safe, number, steps
+from tuner.records import (
+    VALIDATION,
+    ClosePhase,
+    Curve,
+    Decision,
+    Move,
+    OpenPhase,
+    PhasePlan,
+    PhaseRecord,
+    StudyRecord,
+    TrialPlan,
+    TrialRecord,
+    Wait,
+)
+
+ROUND_1: Final = "round_1"
+
+GROWTH = 2
+"""The next budget of a round that was too short, as a multiple (ours)."""
+
+MARGIN_OVER_GOOD_STEP = 1.5
+"""The budget carried forward from a round that was too long, as a multiple of the latest first good step (ours)."""
+
+
+def feasible(phase: PhaseRecord) -> tuple[TrialRecord, ...]:
+    """The trials that may be judged and ranked. Infeasible and crashed ones are not, for different reasons."""
+    return tuple(trial for trial in phase.trials if trial.is_feasible and trial.best_value is not None)
+
+
+def open_round_1(config: StudyConfig, budget: int) -> Move:
+    """Round 1 at the sweep's budget; its points are still to be proposed by the search."""
+    warmup, decay = warmup_steps(config, budget), decay_steps(config, budget)
+    if problem := check_schedule(warmup, decay, budget=budget, budget_name="the budget derived by the sweep"):
+        return give_up(problem, phase=ROUND_1)
+    plan = PhasePlan(name=ROUND_1, kind=ROUND_1, max_train_steps=budget, eval=eval_spec(config))
+    num_points = config.round_1.num_trials
+    reason = (
+        f"{num_points} points train for {steps(budget)}: {warmup} of warmup, a plateau, and a {decay}-step decay "
+        "(playbook, Round 1)."
+    )
+    numbers = {
+        "max_train_steps": budget,
+        "num_trials": num_points,
+        "warmup_steps": warmup,
+        "decay_steps": decay,
+        "eval_every_steps": eval_cadence(config, budget),
+    }
+    decision = Decision(kind="round_opened", phase=ROUND_1, reason=reason, numbers=json_safe(numbers))
+    return OpenPhase(plan=plan, num_points=num_points, decisions=(decision,))
+
+
+def advance_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
+    """Wait for an open round's trials, then close it with its verdict; give up if round 1 has nothing to judge."""
+    if not all(trial.is_ended for trial in phase.trials):
+        return Wait()
+    if phase.name == ROUND_1 and not feasible(phase):
+        return give_up(nothing_left(phase), phase=phase.name)
+    check = check_round(config, study, phase=phase)
+    carried = carried_budget(check, phase)
+    reason = f"{phase.name} at {steps(check.max_train_steps)} is {check.verdict}: {check.reason}"
+    if missing := len(phase.trials) - check.num_feasible:
+        reason += f" ({missing} of {len(phase.trials)} trials infeasible or crashed)"
+    if carried < check.max_train_steps:
+        reason += f"; {steps(carried)} are carried forward, nothing is rerun shorter"
+    section = "Round 2" if phase.plan.kind == "round_2" else "Round 1"
+    numbers = asdict(check) | {"carried_steps": carried}
+    decision = Decision(
+        kind="verdict", phase=phase.name, reason=f"{reason} (playbook, {section}).", numbers=json_safe(numbers)
+    )
+    return ClosePhase(phase=phase.name, verdict=check.verdict, reason=f"{reason}.", decisions=(decision,))
+
+
+def check_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> BudgetCheck:
+    """The verdict on a round's budget with its counts: what decided is what the report shows."""
+    plan = phase.plan
+    curves: dict[int, Curve] = {
+        trial.trial: study.curve(trial.trial, VALIDATION, plan.eval.metric) for trial in feasible(phase)
+    }
+    cadence = phase.trials[0].spec.eval_every_steps if phase.trials else eval_cadence(config, plan.max_train_steps)
+    return judge_budget(
+        curves,
+        plan.max_train_steps,
+        direction=plan.eval.direction,
+        eval_every_steps=cadence,
+        adjust=config.round_1.adjust,
+    )
+
+
+def carried_budget(check: BudgetCheck, phase: PhaseRecord) -> int:
+    """The budget that the next round multiplies: this one's, or a smaller one if it was too long.
+
+    Never so small that warmup would outlast half of what the decay leaves.
+    """
+    latest = check.latest_good_step_of_leaders
+    if check.verdict != "too long" or latest is None or phase.plan.kind != "round_1":
+        return check.max_train_steps
+    schedule = phase.trials[0].spec.schedule
+    plateau_share = 1 - schedule.decay_steps / check.max_train_steps
+    floor = ceil(2 * schedule.warmup_steps / plateau_share) if plateau_share > 0 else check.max_train_steps
+    return min(check.max_train_steps, max(ceil(MARGIN_OVER_GOOD_STEP * latest), floor))
+
+
+def needs_longer(config: StudyConfig, rounds: list[PhaseRecord]) -> bool:
+    """Whether the last of the round-1 phases was too short and may still grow."""
+    num_adjustments = len(rounds) - 1
+    return rounds[-1].verdict == "too short" and num_adjustments < config.round_1.max_adjustments
+
+
+def open_longer(config: StudyConfig, rounds: list[PhaseRecord]) -> OpenPhase:
+    """The same points at twice the budget, forked from the plateaus of the shorter phase (PROTOCOL 4 and 8)."""
+    last = rounds[-1]
+    before, budget = last.plan.max_train_steps, GROWTH * last.plan.max_train_steps
+    name = f"{ROUND_1}.{len(rounds) + 1}"
+    trials = tuple(
+        TrialPlan(
+            number=trial.number,
+            params=dict(trial.params),
+            spec=lengthened(config, trial.spec, max_train_steps=budget),
+        )
+        for trial in last.trials
+    )
+    decay = trials[0].spec.schedule.decay_steps
+    share = decay / budget
+    reason = (
+        f"{last.name} was too short at {steps(before)}: the same {len(trials)} points go on to {steps(budget)} from "
+        f"their plateaus, the decay stays {steps(decay)} ({number(100 * share)} % of the new budget) "
+        f"(playbook, Round 1; adjustment {len(rounds)} of at most {config.round_1.max_adjustments})."
+    )
+    numbers = {"from_steps": before, "max_train_steps": budget, "decay_steps": decay, "adjustment": len(rounds)}
+    decision = Decision(kind="adjusted", phase=name, reason=reason, numbers=json_safe(numbers))
+    plan = PhasePlan(name=name, kind=ROUND_1, max_train_steps=budget, eval=last.plan.eval)
+    return OpenPhase(plan=plan, trials=trials, decisions=(decision,))

@@ -1,0 +1,1 @@
+"""Drawings: plain data in, a matplotlib `Figure` out. Nothing is measured or decided here."""

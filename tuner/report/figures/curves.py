@@ -1,0 +1,137 @@
+"""Curves of all trials of a phase: the leading ones named, the others in grey, the infeasible ones marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tuner.records import Curve, Direction
+from tuner.report.canvas import CYCLE, GREY, INK, MUTED, RED, label_lines, new_figure, step_axis, styled
+
+Role = Literal["leading", "feasible", "stopped", "infeasible", "unfinished"]
+FOCUS = 3.0
+"""Values further from the best than so many times the median's distance are drawn at the edge."""
+MIN_TO_FOCUS = 8
+DASHES: dict[str, str] = {"stopped": ":", "infeasible": "--", "unfinished": "-."}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveLine:
+    """One trial's curve; `label` names it at the right edge if it leads."""
+
+    label: str
+    curve: Curve
+    role: Role
+    best: tuple[int, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvesPicture:
+    """All curves of one phase and split."""
+
+    title: str
+    metric: str
+    direction: Direction
+    max_train_steps: int
+    lines: tuple[CurveLine, ...]
+    decay_starts: tuple[int, ...] = ()
+    split: str = "validation"
+
+
+@styled
+def draw_curves(picture: CurvesPicture) -> Figure:
+    """The objective against the step. Values beyond the axis are cut, and the cut is marked."""
+    figure = new_figure(3.9)
+    axes = figure.subplots()
+    low, high = value_range([line.curve for line in picture.lines if line.role not in ("infeasible",)] or _all(picture))
+    axes.set_ylim(low, high)
+    axes.set_xlim(0, picture.max_train_steps * 1.005)
+    for start in picture.decay_starts:
+        axes.axvline(start, color=MUTED, lw=0.9, ls=(0, (1, 2)))
+    colours = dict(zip([line.label for line in picture.lines if line.role == "leading"], CYCLE, strict=False))
+    for line in sorted(picture.lines, key=lambda line: line.role == "leading"):
+        _draw_line(axes, line, colours.get(line.label, RED if line.role == "infeasible" else GREY))
+    ends = [(line.curve[-1][1], line.label, colours[line.label]) for line in picture.lines if line.label in colours]
+    label_lines(axes, ends)
+    step_axis(axes)
+    axes.set_title(picture.title)
+    axes.set_ylabel(f"{picture.split} {picture.metric}")
+    figure.legend(handles=_legend(picture), loc="outside lower center", ncols=3)
+    return figure
+
+
+def value_range(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Limits that show every curve's course without letting the first steep updates or outliers flatten it."""
+    values = np.array([value for curve in curves for _, value in curve], dtype=np.float64)
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(np.quantile(values, 0.01)), float(np.quantile(values, 0.97))
+    bests = [f(value for _, value in curve) for curve in curves if curve for f in (min, max)]
+    inner = [value for value in bests if low - (high - low) <= value <= high + 0.35 * (high - low)]
+    low, high = min([low, *inner]), max([high, *inner])
+    pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
+    return low - pad, high + pad
+
+
+def focus_range(values: Sequence[float], direction: Direction) -> tuple[float, float]:
+    """Limits around the better values: what lies far on the worse side of the median would flatten the rest."""
+    low, high = value_range([((0, value),) for value in values])
+    if len(values) < MIN_TO_FOCUS:
+        return low, high
+    middle, best = float(np.median(values)), min(values) if direction == "minimize" else max(values)
+    reach = FOCUS * abs(middle - best)
+    if not reach:
+        return low, high
+    return (low, min(high, best + reach)) if direction == "minimize" else (max(low, best - reach), high)
+
+
+def _draw_line(axes: Axes, line: CurveLine, colour: str) -> None:
+    steps, values = [step for step, _ in line.curve], [value for _, value in line.curve]
+    leads = line.role == "leading"
+    low, high = axes.get_ylim()
+    shade = 1.0 if leads or line.role == "infeasible" else 0.75
+    axes.plot(
+        steps,
+        values,
+        color=colour,
+        lw=1.8 if leads else 0.9,
+        ls=DASHES.get(line.role, "-"),
+        alpha=shade,
+        marker="." if len(steps) == 1 else None,
+        zorder=3 if leads else 2,
+    )
+    if line.role == "infeasible":
+        axes.plot(steps[-1:], [min(max(values[-1], low), high)], "x", color=RED, ms=7, mew=1.8, clip_on=False, zorder=5)
+    elif line.best is not None:
+        size = 6.5 if leads else 4.5
+        axes.plot(*[[part] for part in line.best], "o", color=colour, ms=size, mec="white", mew=0.9, zorder=4)
+
+
+def _legend(picture: CurvesPicture) -> list[Line2D]:
+    roles = {line.role for line in picture.lines}
+    handles = []
+    if "leading" in roles:
+        handles.append(Line2D([], [], color=CYCLE[0], lw=1.8, label="leading trials, as trial: best value"))
+    if "feasible" in roles:
+        handles.append(Line2D([], [], color=GREY, lw=0.9, label="other feasible trials"))
+    if "stopped" in roles:
+        handles.append(Line2D([], [], color=GREY, lw=0.9, ls=":", label="stopped"))
+    if "unfinished" in roles:
+        handles.append(Line2D([], [], color=GREY, lw=0.9, ls="-.", label="not finished, or crashed"))
+    if "infeasible" in roles:
+        handles.append(Line2D([], [], color=RED, lw=0.9, ls="--", marker="x", mew=1.8, label="infeasible"))
+    if any(line.best for line in picture.lines):
+        handles.append(Line2D([], [], color=INK, marker="o", mec="white", ls="", label="best step"))
+    if picture.decay_starts:
+        handles.append(Line2D([], [], color=MUTED, lw=0.9, ls=(0, (1, 2)), label="decay starts"))
+    return handles
+
+
+def _all(picture: CurvesPicture) -> list[Curve]:
+    return [line.curve for line in picture.lines]

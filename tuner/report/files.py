@@ -1,0 +1,58 @@
+"""Writes the report's files. Each appears whole under its name or not at all; nothing else in the folder is touched."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import HomeError
+from tuner.report.section import Table
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def write_atomically(path: Path, data: bytes) -> Path:
+    """Write beside the file, then rename over it.
+
+    Raises:
+        HomeError: if the folder cannot be made or written to.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise HomeError(
+            f"--out: {path} cannot be written ({error.strerror}); choose another folder with --out"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True) if beside.parent.is_dir() else None
+    return path
+
+
+def as_csv(table: Table) -> bytes:
+    """A table with whole values; text that a spreadsheet would run as a formula is made plain by an apostrophe."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([_plain(column) for column in table.columns])
+    writer.writerows([_plain(value) for value in row] for row in table.rows)
+    return buffer.getvalue().encode("utf-8")
+
+
+def file_name(name: str) -> str:
+    """A name from data as a file name: letters, digits, dots and dashes only."""
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip(".-") or "unnamed"
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

@@ -1,0 +1,31 @@
+"""Does a point lean on the edge of the search space, measured in the scale that was searched?"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Literal
+
+from tuner.config.schema import Dimension, StudyConfig
+from tuner.records import Params
+
+EDGE_SHARE = 0.05
+"""A value within this share of the range from its end counts as being at the edge (ours)."""
+
+
+def edge_of(config: StudyConfig, name: str, params: Params) -> Literal["lower", "upper"] | None:
+    """The edge that a point's value leans on; None inside the range, and for choices."""
+    dimension, value = config.search_space[name], params.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or dimension.low is None or dimension.high is None:
+        return None
+    place = _share(dimension, float(value), low=dimension.low, high=dimension.high)
+    if place < EDGE_SHARE:
+        return "lower"
+    return "upper" if place > 1 - EDGE_SHARE else None
+
+
+def _share(dimension: Dimension, value: float, *, low: float, high: float) -> float:
+    if dimension.scale == "log" and min(low, value) > 0:
+        return log(value / low) / log(high / low)
+    if dimension.scale == "one_minus_log" and max(high, value) < 1:
+        return log((1 - low) / (1 - value)) / log((1 - low) / (1 - high))
+    return (value - low) / (high - low)

@@ -1,0 +1,30 @@
+"""The report's order: the answer, what it rests on, then the records."""
+
+from __future__ import annotations
+
+from tuner.report.section import Section
+from tuner.report.sections.answer import answer_section
+from tuner.report.sections.axes import axis_sections
+from tuner.report.sections.best_steps import best_step_sections
+from tuner.report.sections.caveats import caveats_section
+from tuner.report.sections.curves import curve_sections
+from tuner.report.sections.records import bill_section, decisions_section, trials_section
+from tuner.report.sections.rounds import round_sections
+from tuner.report.sections.sweep import sweep_sections
+from tuner.report.source import Source
+
+
+def all_sections(source: Source) -> tuple[Section, ...]:
+    """Every section that the study has material for, in reading order."""
+    return (
+        answer_section(source),
+        caveats_section(source),
+        *best_step_sections(source),
+        *sweep_sections(source),
+        *round_sections(source),
+        *axis_sections(source),
+        *curve_sections(source),
+        decisions_section(source),
+        trials_section(source),
+        bill_section(source),
+    )

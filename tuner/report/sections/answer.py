@@ -1,0 +1,94 @@
+"""The first section: what was found, how sure it is, and how to get it again."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+
+from tuner.analysis.transfer import point_key
+from tuner.records import Answer
+from tuner.report.section import Section
+from tuner.report.source import Source, values_by_point
+from tuner.report.wording import number, params_text
+
+
+def answer_section(source: Source) -> Section:
+    """The answer; for a study without one, why there is none and the best so far."""
+    study = source.study
+    if study.answer is None:
+        return _without_answer(source)
+    answer = study.answer
+    return Section(
+        title="The answer",
+        claim=f"Train for {source.lengths().text(answer.max_train_steps)}: the budget was judged {answer.verdict}.",
+        evidence=(*_found(source, answer), *_unfinished(source)),
+        code=_reproduce(source),
+        caveat="It holds for this model, data, batch size and optimizer: a change of architecture, data, augmentation "
+        "or batch size re-opens the budget.",
+        tone="open" if "undecided" in answer.verdict else "good",
+    )
+
+
+def _found(source: Source, answer: Answer) -> tuple[str, ...]:
+    lines = [
+        f"Settings: {params_text(answer.params)}",
+        f"Best validation {answer.metric}: {number(answer.best_value)} at step {answer.best_step:,} of trial "
+        f"{answer.best_trial}{_spread(source)}",
+    ]
+    if answer.test_value is not None:
+        lines.append(f"Test {answer.metric} of that checkpoint, scored once: {number(answer.test_value)}")
+    lines.append(f"Sharing: {answer.sharing} (how far runs that share their past agree with runs that do not)")
+    return tuple(lines)
+
+
+def _spread(source: Source) -> str:
+    trial = source.best_trial()
+    if trial is None:
+        return ""
+    values = values_by_point(source.study.phase(trial.phase)).get(point_key(trial.params), [])
+    if len(values) < 2:
+        return "; its spread over seeds is unknown (one seed)"
+    return f"; over {len(values)} seeds {number(mean(values))} ± {stdev(values):.2g}"
+
+
+def _without_answer(source: Source) -> Section:
+    study, best = source.study, source.so_far()
+    if study.state == "no_answer":
+        claim = f"The study ended without an answer: {study.reason or 'no reason was stored'}"
+    else:
+        claim = f"There is no answer yet: the study is {study.state}."
+    evidence = [] if best is None else [_so_far(source, best)]
+    return Section(
+        title="The answer",
+        claim=claim,
+        evidence=(*evidence, *_unfinished(source)),
+        code=_reproduce(source),
+        caveat=None
+        if best is None
+        else "The best so far is no answer: it is what the study would say if it ended now.",
+        tone="open",
+    )
+
+
+def _so_far(source: Source, best: Answer) -> str:
+    return (
+        f"Best so far: validation {best.metric} {number(best.best_value)} at step {best.best_step:,} of "
+        f"{source.lengths().text(best.max_train_steps)} (trial {best.best_trial}), with {params_text(best.params)}; "
+        f"the budget: {best.verdict}"
+    )
+
+
+def _unfinished(source: Source) -> tuple[str, ...]:
+    if source.study.state not in ("running", "interrupted"):
+        return ()
+    trials = source.study.trials()
+    ended = sum(trial.is_ended for trial in trials)
+    how = "is running" if source.study.state == "running" else "was interrupted; `tuner resume` goes on with it"
+    return (
+        f"The study {how}: {ended} of the {len(trials)} trials planned so far have ended. This page shows what is "
+        "known now.",
+    )
+
+
+def _reproduce(source: Source) -> tuple[tuple[str, str], ...]:
+    config = ("Config of the study, every default stated", source.config.model_dump_json(indent=2, by_alias=True))
+    return (("Command", source.command), config) if source.command else (config,)

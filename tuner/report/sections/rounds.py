@@ -1,0 +1,133 @@
+"""Does it still hold? The points that two rounds share: did their order change when training got longer?"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import fmean
+
+from tuner.analysis.best_steps import sign_of
+from tuner.analysis.transfer import Transfer, compare_rounds
+from tuner.protocol.answer import replicas
+from tuner.records import PhaseRecord
+from tuner.report.figures.rounds import SharedPoint, draw_rounds
+from tuner.report.section import Drawing, Section, Table
+from tuner.report.source import Source, values_by_point
+from tuner.report.wording import number, params_text
+
+
+def round_sections(source: Source) -> list[Section]:
+    """One section per pair of successive rounds that share points."""
+    pairs = [(a, b) for a, b in pairwise(source.rounds) if values_by_point(a).keys() & values_by_point(b).keys()]
+    return [_section(source, earlier, later) for earlier, later in pairs]
+
+
+def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Section:
+    before, after = values_by_point(earlier), values_by_point(later)
+    deviation = source.seed_deviation()
+    direction = later.plan.eval.direction
+    transfer = compare_rounds(
+        {point: fmean(values) for point, values in before.items()},
+        {point: fmean(values) for point, values in after.items()},
+        direction=direction,
+        seed_deviation=deviation,
+    )
+    names = {point: params_text(trials[0].params) for point, trials in replicas(later).items()}
+    ranked = sorted(transfer.points, key=lambda point: sign_of(direction) * fmean(after[point]))
+    shared = tuple(
+        SharedPoint(label=_label(later, point), earlier=tuple(before[point]), later=tuple(after[point]))
+        for point in ranked
+    )
+    figure = draw_rounds(
+        shared,
+        metric=later.plan.eval.metric,
+        direction=direction,
+        names=(earlier.name, later.name),
+        steps=(earlier.plan.max_train_steps, later.plan.max_train_steps),
+    )
+    claim = _claim(earlier, later, transfer)
+    return Section(
+        title=f"{earlier.name} against {later.name}: does it still hold?",
+        claim=claim,
+        evidence=_evidence(transfer, deviation),
+        drawings=(Drawing(name=f"rounds-{earlier.name}-{later.name}", figure=figure, alt=claim),),
+        tables=(
+            _table(
+                transfer,
+                (before, after),
+                names=names,
+                sign=sign_of(direction),
+                title=f"{earlier.name} against {later.name}",
+            ),
+        ),
+        caveat="Points that did not go on are not compared: what was dropped may have caught up."
+        if len(before) > len(shared)
+        else None,
+    )
+
+
+def _claim(earlier: PhaseRecord, later: PhaseRecord, transfer: Transfer) -> str:
+    count = len(transfer.points)
+    budgets = f"from {earlier.plan.max_train_steps:,} to {later.plan.max_train_steps:,} updates"
+    if count == 1:
+        return f"One point went on {budgets}: there is no order to compare."
+    if not transfer.num_order_changes:
+        return f"The order of the {count} shared points held {budgets}."
+    changes = f"{transfer.num_order_changes} of {transfer.num_pairs} pairs"
+    return f"{changes} of the {count} shared points changed order {budgets}."
+
+
+def _evidence(transfer: Transfer, deviation: float | None) -> tuple[str, ...]:
+    gain = fmean(transfer.gains)
+    lines = [
+        f"Mean gain of the shared points: {number(gain)}"
+        + (f" ({gain / deviation:.1f} seed deviations)" if deviation else "")
+    ]
+    lines.append(
+        f"Seed deviation: {number(deviation)}, pooled"
+        if deviation
+        else "Seed deviation: unknown, nothing was replicated"
+    )
+    if transfer.spearman is not None:
+        lines.append(f"Spearman rank correlation: {transfer.spearman:.2f} (n = {len(transfer.points)})")
+    return tuple(lines)
+
+
+def _table(
+    transfer: Transfer,
+    rounds: tuple[dict[str, list[float]], dict[str, list[float]]],
+    *,
+    names: dict[str, str],
+    sign: float,
+    title: str,
+) -> Table:
+    before, after = rounds
+    ranks = [{point: rank for rank, point in enumerate(_ranked(transfer, values, sign), 1)} for values in rounds]
+    deviations = transfer.gains_in_deviations or (None,) * len(transfer.gains)
+    rows = [
+        (
+            names[point],
+            fmean(before[point]),
+            fmean(after[point]),
+            gain,
+            in_deviations,
+            ranks[0][point],
+            ranks[1][point],
+            len(after[point]),
+        )
+        for point, gain, in_deviations in zip(transfer.points, transfer.gains, deviations, strict=True)
+    ]
+    columns = ("point", "earlier", "later", "gain", "in seed deviations", "rank earlier", "rank later", "seeds")
+    by_later_rank = tuple(sorted(rows, key=lambda row: row[6]))
+    return Table(
+        name=title.replace(" ", "-"), title=title, columns=columns, rows=by_later_rank, is_folded=len(rows) > 12
+    )
+
+
+def _ranked(transfer: Transfer, values: dict[str, list[float]], sign: float) -> list[str]:
+    return sorted(transfer.points, key=lambda point: sign * fmean(values[point]))
+
+
+def _label(phase: PhaseRecord, point: str) -> str:
+    trial = replicas(phase)[point][0]
+    name = next(iter(trial.params), None)
+    return "fixed" if name is None else f"{trial.trial}: {fmean(values_by_point(phase)[point]):.4g}"

@@ -1,0 +1,93 @@
+"""The budget sweep: which constant rate fitted the training set first, and whether it lies on the grid's edge."""
+
+from __future__ import annotations
+
+from tuner.analysis.steps_to_fit import steps_to_fit
+from tuner.protocol.standings import Standings, fit_curve, learning_rate_of, standings
+from tuner.records import Curve, FitRule, PhaseRecord, TrialRecord
+from tuner.report.figures.sweep import RateFate, RatePoint, SweepPicture, draw_sweep
+from tuner.report.section import Drawing, Section, Table
+from tuner.report.source import Source
+from tuner.report.wording import outcome_text
+
+
+def sweep_sections(source: Source) -> list[Section]:
+    """The sweep's section, once it has measured something."""
+    phase = source.sweep
+    if phase is None or phase.plan.fit is None or not any(trial.num_evals for trial in phase.trials):
+        return []
+    found = standings(source.study, phase, phase.plan.fit)
+    picture = _picture(source, phase, found)
+    if not picture.points:
+        return []
+    claim = _claim(source, phase, found)
+    return [
+        Section(
+            title="Budget sweep",
+            claim=claim,
+            evidence=_evidence(source, phase),
+            drawings=(Drawing(name="sweep", figure=draw_sweep(picture), alt=claim),),
+            tables=(_table(source, phase),),
+            caveat="The fastest rate favours high rates, and perfect fit is measured without regularisation: this is the "
+            "first candidate for the budget, not the answer. Steps to fit are known to one evaluation interval.",
+            tone="open" if found is None else "plain",
+        )
+    ]
+
+
+def _claim(source: Source, phase: PhaseRecord, found: Standings | None) -> str:
+    assert phase.plan.fit is not None
+    goal = f"train {phase.plan.fit.metric} ≤ {phase.plan.fit.at_most:g}"
+    if found is None:
+        return f"No rate reached {goal}." if phase.is_closed else f"No rate has reached {goal} so far."
+    edge = "inside the grid" if found.edge is None else f"on the {found.edge} edge of the grid"
+    rate, length = found.fastest.learning_rate, source.lengths().text(found.fastest_step)
+    return f"Learning rate {rate:.4g} was the first to reach {goal}, after {length}; it lies {edge}."
+
+
+def _evidence(source: Source, phase: PhaseRecord) -> tuple[str, ...]:
+    told = [decision.reason for decision in source.study.decisions if decision.phase == phase.name]
+    reason = [phase.reason] if phase.reason and phase.reason not in told else []
+    return tuple(told + reason)
+
+
+def _picture(source: Source, phase: PhaseRecord, found: Standings | None) -> SweepPicture:
+    fit = phase.plan.fit
+    assert fit is not None
+    curves = {trial.trial: fit_curve(source.study, trial, fit) for trial in phase.trials}
+    if found is not None:
+        curves |= {standing.trial.trial: standing.curve for standing in found.everyone}
+    points = tuple(
+        RatePoint(
+            rate=learning_rate_of(trial),
+            step=steps_to_fit(curves[trial.trial], fit.at_most) or trial.last_step,
+            fate=_fate(trial, curves[trial.trial], fit=fit, found=found),
+            curve=curves[trial.trial],
+        )
+        for trial in phase.trials
+        if curves[trial.trial]
+    )
+    return SweepPicture(metric=fit.metric, at_most=fit.at_most, points=points)
+
+
+def _fate(trial: TrialRecord, curve: Curve, *, fit: FitRule, found: Standings | None) -> RateFate:
+    if trial.outcome is not None and trial.outcome.kind == "infeasible":
+        return "infeasible"
+    if found is not None and trial.trial == found.fastest.trial.trial:
+        return "fastest"
+    if steps_to_fit(curve, fit.at_most) is not None:
+        return "fitted"
+    return "not fitted" if trial.is_ended else "unfinished"
+
+
+def _table(source: Source, phase: PhaseRecord) -> Table:
+    fit = phase.plan.fit
+    assert fit is not None
+    rows = []
+    for trial in sorted(phase.trials, key=learning_rate_of):
+        curve = fit_curve(source.study, trial, fit)
+        last = curve[-1][1] if curve else None
+        fitted = steps_to_fit(curve, fit.at_most)
+        rows.append((learning_rate_of(trial), fitted, trial.last_step, last, outcome_text(trial), trial.trial))
+    columns = ("learning rate", "steps to fit", "last step", f"last train {fit.metric}", "outcome", "trial")
+    return Table(name="sweep", title="Rates of the sweep", columns=columns, rows=tuple(rows))

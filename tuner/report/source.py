@@ -1,0 +1,59 @@
+"""What a report is made from: one study as stored, its config, its bill. Derived once, used by all sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.analysis.seeds import pooled_seed_deviation
+from tuner.config.schema import StudyConfig
+from tuner.protocol.answer import replicas, value_of
+from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
+from tuner.report.distribution import BestSteps, best_steps
+from tuner.report.so_far import answer_so_far
+from tuner.report.wording import Lengths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A study with everything that its report needs. `decision_times` are in the order of the decisions, or empty."""
+
+    study: StudyRecord
+    config: StudyConfig
+    bill: dict[str, Any]
+    command: str
+    decision_times: tuple[str, ...]
+
+    @property
+    def sweep(self) -> PhaseRecord | None:
+        return next((phase for phase in self.study.phases if phase.plan.kind == "budget_sweep"), None)
+
+    @property
+    def rounds(self) -> tuple[PhaseRecord, ...]:
+        return tuple(phase for phase in self.study.phases if phase.plan.kind != "budget_sweep")
+
+    def lengths(self) -> Lengths:
+        return Lengths.of(self.study)
+
+    def best_steps(self) -> tuple[BestSteps, ...]:
+        return best_steps(self.config, self.study)
+
+    def so_far(self) -> Answer | None:
+        """The answer, or what it would be if the study ended now."""
+        return answer_so_far(self.study)
+
+    def best_trial(self) -> TrialRecord | None:
+        """The trial that the report is about: the answer's, or the best so far."""
+        found = self.so_far()
+        if found is None:
+            return None
+        return next((trial for trial in self.study.trials() if trial.trial == found.best_trial), None)
+
+    def seed_deviation(self) -> float | None:
+        """Pooled over the points of all rounds that were replicated; None while nothing was."""
+        return pooled_seed_deviation(values for phase in self.rounds for values in values_by_point(phase).values())
+
+
+def values_by_point(phase: PhaseRecord) -> dict[str, list[float]]:
+    """Best values of a phase's feasible trials by point: one value per seed."""
+    return {point: [value_of(trial) for trial in trials] for point, trials in replicas(phase).items()}

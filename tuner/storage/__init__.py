@@ -1,0 +1,1 @@
+"""Records in and out of SQLite or PostgreSQL; leases; paths of artifacts; migrations. It keeps and never decides."""

@@ -1,0 +1,126 @@
+"""Checkpoints: rows that name durable files, which of them are kept, and who needs another's.
+
+Rule: a file is durable before it has a row, and loses its row before it is deleted (D5). What a fork needs is pinned,
+and a pinned row stays whatever its own trial does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from tuner.records import Curve, Direction
+from tuner.storage.clock import timestamp
+from tuner.storage.rows import NewCheckpoint, StoredCheckpoint, checkpoint_of
+from tuner.storage.tables import checkpoints, pins
+
+
+def insert_row(
+    connection: Connection, new: NewCheckpoint, *, trial: int, epoch: int, static_digest: str, num_skipped_updates: int
+) -> None:
+    """Store that a durable file exists."""
+    connection.execute(
+        insert(checkpoints).values(
+            trial_id=trial,
+            global_step=new.global_step,
+            kind=new.kind,
+            path=new.path,
+            sha256=new.sha256,
+            weights_digest=new.weights_digest,
+            size_bytes=new.size_bytes,
+            static_digest=static_digest,
+            recipe_key=new.recipe_key,
+            numerics_key=new.numerics_key,
+            num_skipped_updates=num_skipped_updates,
+            lease_epoch=epoch,
+            created_at=timestamp(connection),
+        )
+    )
+
+
+def of_trial(connection: Connection, trial: int) -> tuple[StoredCheckpoint, ...]:
+    """The checkpoints that a trial's own run wrote, by step."""
+    return _select(connection, checkpoints.c.trial_id == trial)
+
+
+def within_reach(connection: Connection, trial: int) -> tuple[StoredCheckpoint, ...]:
+    """A trial's own checkpoints and those that it pinned, by step."""
+    pinned = select(pins.c.checkpoint_id).where(pins.c.trial_id == trial)
+    return _select(connection, or_(checkpoints.c.trial_id == trial, checkpoints.c.id.in_(pinned)))
+
+
+def weights_at(connection: Connection, trial: int, step: int | None) -> StoredCheckpoint | None:
+    """A file within the trial's reach that holds its weights at `step`; one of weights alone if there is one."""
+    files = [file for file in within_reach(connection, trial) if file.global_step == step]
+    return min(files, key=lambda file: (file.kind != "weights", file.trial != trial, -file.id), default=None)
+
+
+def pin(connection: Connection, trial: int, files: Iterable[StoredCheckpoint]) -> None:
+    """Keep other trials' checkpoints for as long as `trial` exists, in place of what it kept before."""
+    unpin(connection, trial)
+    ids = sorted({file.id for file in files if file.trial != trial})
+    if ids:
+        connection.execute(insert(pins), [{"checkpoint_id": id_, "trial_id": trial} for id_ in ids])
+
+
+def unpin(connection: Connection, trial: int) -> None:
+    """Let go of all that a trial kept of others."""
+    connection.execute(delete(pins).where(pins.c.trial_id == trial))
+
+
+def delete_beyond(connection: Connection, trial: int, step: int) -> list[str]:
+    """Drop a trial's own checkpoints after `step`, but for those that forks need; the paths to unlink."""
+    return _delete(connection, [file for file in of_trial(connection, trial) if file.global_step > step])
+
+
+def retain(
+    connection: Connection, trial: int, *, keep_steps: Collection[int], objective: Curve, direction: Direction
+) -> list[str]:
+    """Drop what is no longer needed of a trial's own checkpoints; the paths to unlink.
+
+    Kept are: the newest full state and those at `keep_steps`; the weights that are the best at or before each of them,
+    so that a resume finds its best so far; the weights of the best step; and whatever is pinned.
+    """
+    from tuner.analysis.best_steps import best  # numpy stays unloaded where nothing is written
+
+    files = of_trial(connection, trial)
+    pinned = _pinned(connection, files)
+    full = [file for file in files if file.kind == "full"]
+    newest = max((file.global_step for file in full), default=None)
+    kept_full = [
+        file for file in full if file.global_step in keep_steps or file.global_step == newest or file.id in pinned
+    ]
+    best_steps = {
+        found[0]
+        for bound in (None, *(file.global_step for file in kept_full))
+        if (found := best(_up_to(objective, bound), direction)) is not None
+    }
+    kept = {file.id for file in kept_full} | pinned
+    kept |= {file.id for file in files if file.kind == "weights" and file.global_step in best_steps}
+    return _delete(connection, [file for file in files if file.id not in kept])
+
+
+def _up_to(curve: Curve, bound: int | None) -> Curve:
+    return curve if bound is None else tuple(point for point in curve if point[0] <= bound)
+
+
+def _delete(connection: Connection, files: Collection[StoredCheckpoint]) -> list[str]:
+    pinned = _pinned(connection, files)
+    gone = [file for file in files if file.id not in pinned]
+    if gone:
+        connection.execute(delete(checkpoints).where(checkpoints.c.id.in_([file.id for file in gone])))
+    return [file.path for file in gone]
+
+
+def _pinned(connection: Connection, files: Collection[StoredCheckpoint]) -> set[int]:
+    ids = [file.id for file in files]
+    return set(connection.execute(select(pins.c.checkpoint_id).where(pins.c.checkpoint_id.in_(ids))).scalars())
+
+
+def _select(connection: Connection, condition: ColumnElement[bool]) -> tuple[StoredCheckpoint, ...]:
+    rows = connection.execute(
+        select(checkpoints).where(condition).order_by(checkpoints.c.global_step, checkpoints.c.id)
+    )
+    return tuple(checkpoint_of(row) for row in rows)

@@ -1,0 +1,170 @@
+"""One database, SQLite or PostgreSQL, seen as two kinds of transaction: `read` and `write`.
+
+Rule: writers come one at a time on both databases (SQLite: BEGIN IMMEDIATE; PostgreSQL: one advisory lock), so every
+method of the store sees what all earlier ones left, and nothing between. Readers see one consistent moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from tuner.errors import HomeError, TryAgainLater, TunerError
+
+BUSY_SECONDS = 30
+WRITERS_LOCK = 0x74756E6572
+"""Key of PostgreSQL's advisory lock: "tuner" in ASCII."""
+
+
+class Database:
+    """Connections to one database. Safe to use from several threads: every transaction has its own connection.
+
+    `place` is how messages call it: the file's path, or the URL without its password.
+    """
+
+    def __init__(self, url: URL, *, place: str) -> None:
+        self.url, self.place = url, place
+        self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self._writer = self._engine.execution_options(tuner_begin="BEGIN IMMEDIATE")
+        self._reader = self._engine
+        if not self.is_sqlite:
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file."""
+        return Path(self.url.database) if self.is_sqlite and self.url.database else None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that changes nothing and sees the database as it was at its first query.
+
+        Raises:
+            TryAgainLater, HomeError: as `write`.
+        """
+        with self._in_our_words(), self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that no other writer can interleave; rolled back if anything is raised in it.
+
+        Raises:
+            TryAgainLater: the disk is full, the database is away, or others held it for 30 s.
+            HomeError: the file is read-only, damaged, or not a database.
+        """
+        with self._in_our_words(), self._writer.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS_LOCK})
+            yield connection
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            ours = _explain(str(error.orig), place=self.place, is_sqlite=self.is_sqlite)
+            if ours is None:
+                raise
+            raise ours from error
+
+
+def parse_url(url: str) -> URL:
+    """A database URL as given by `--storage`; PostgreSQL is always reached through psycopg 3.
+
+    Raises:
+        HomeError: if it is no URL, or names a database that is not supported.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise HomeError(
+            f"--storage {url!r} is not a database URL; use sqlite:///path/to/file.db or postgresql://user@host/database"
+        ) from error
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+            raise HomeError(f"--storage {url!r} names no file, but workers share one; use sqlite:///path/to/file.db")
+        return parsed.set(drivername="sqlite")
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise HomeError(
+        f"--storage: {parsed.get_backend_name()} is not supported; use sqlite:///path/to/file.db or "
+        "postgresql://user@host/database"
+    )
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    # No pool: a connection holds no lock between transactions, and none survives into a spawned worker.
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: object, record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # Else the driver begins transactions itself.
+        for pragma in ("foreign_keys=ON", "synchronous=EXTRA", f"busy_timeout={BUSY_SECONDS * 1000}"):
+            connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("tuner_begin", "BEGIN"))
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise HomeError(
+            "--storage postgresql://... needs the driver psycopg, which is missing; install 'tuner[postgresql]'"
+        ) from error
+
+
+def _explain(message: str, *, place: str, is_sqlite: bool) -> TunerError | None:
+    """The one line for what the user can mend or wait for; None for a bug of ours."""
+    first = message.strip().splitlines()[0] if message.strip() else "no reason given"
+    if not is_sqlite:
+        passing = (
+            "connect",
+            "terminat",
+            "starting up",
+            "shutting down",
+            "timeout",
+            "disk",
+            "space",
+            "too many clients",
+        )
+        if any(word in message.lower() for word in passing):
+            return TryAgainLater(f"database {place} is away ({first}); nothing was lost, run the command again")
+        return None
+    for sign, error in _SQLITE_WORDS.items():
+        if sign in message:
+            kind, rule = error
+            return kind(f"database {place} {rule}")
+    return None
+
+
+_SQLITE_WORDS: dict[str, tuple[type[TunerError], str]] = {
+    "is locked": (TryAgainLater, f"was held by others for {BUSY_SECONDS} s; nothing was lost, run the command again"),
+    "disk is full": (TryAgainLater, "cannot grow: the disk is full; free some space and run the command again"),
+    "disk I/O error": (
+        TryAgainLater,
+        "could not be read or written (disk I/O error); check the disk, then run it again",
+    ),
+    "readonly database": (HomeError, "is read-only; change its permissions, or name another folder with --home"),
+    "unable to open": (HomeError, "cannot be opened; check that its folder exists and can be written"),
+    "not a database": (HomeError, "is not a SQLite database; move that file away, or name another folder with --home"),
+    "malformed": (HomeError, "is damaged; restore a copy of it, or name another folder with --home"),
+}

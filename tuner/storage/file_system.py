@@ -1,0 +1,91 @@
+"""The folder under a SQLite file: made private, and refused where file locks cannot be trusted.
+
+Rule: nothing is created before the place is known to be usable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tuner.errors import HomeError
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    (
+        *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "lustre", "gpfs", "beegfs"),
+        *("glusterfs", "pvfs2", "orangefs", "panfs", "fuse.sshfs", "fuse.ceph", "fuse.glusterfs", "fuse.beegfs"),
+        *("fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"),
+    )
+)
+
+
+def prepare_home(home: Path) -> None:
+    """Create a home folder that only its owner can read, or check that an existing one can be written.
+
+    Raises:
+        HomeError: if it is a file, cannot be created, or cannot be written.
+    """
+    if home.exists() and not home.is_dir():
+        raise HomeError(f"--home {home} is a file; it must be a folder: name another one with --home")
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(
+            f"--home {home} cannot be created ({error.strerror}); name a folder that you may write to with --home"
+        ) from error
+    if not os.access(home, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise HomeError(f"--home {home} cannot be written; change its permissions, or name another folder with --home")
+
+
+def create_private_file(path: Path) -> None:
+    """Create an empty file that only its owner can read; leave an existing one as it is.
+
+    Raises:
+        HomeError: if it cannot be created, or exists and cannot be written.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise HomeError(
+            f"database {path} cannot be written ({error.strerror}); change its permissions, or name another folder "
+            "with --home"
+        ) from error
+
+
+def refuse_network_file_system(path: Path) -> None:
+    """SQLite's locks are not reliable over a network: two workers could both believe that they own a trial.
+
+    Raises:
+        HomeError: if the nearest existing parent of `path` lies on a network file system.
+    """
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return  # No such table on this system, hence nothing to judge by.
+    kind = file_system_kind(path, mounts)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise HomeError(
+            f"database {path} lies on a network file system ({kind}), where SQLite's locks fail; use a local disk "
+            "(--home), or PostgreSQL (--storage postgresql://...)"
+        )
+
+
+def file_system_kind(path: Path, mountinfo: str) -> str | None:
+    """The kind of file system that holds `path`, from the text of /proc/self/mountinfo.
+
+    >>> table = "21 1 8:1 / / rw - ext4 /dev/a rw\\n30 21 0:5 / /mnt/big rw shared:1 - nfs4 server:/x rw"
+    >>> file_system_kind(Path("/mnt/big/runs"), table), file_system_kind(Path("/home/runs"), table)
+    ('nfs4', 'ext4')
+    """
+    target = Path(os.path.realpath(path))
+    found: tuple[int, str] | None = None
+    for line in mountinfo.splitlines():
+        before, separator, after = line.partition(" - ")
+        if not separator:
+            continue
+        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4]))
+        # A later mount on the same point hides an earlier one.
+        if target.is_relative_to(point) and (found is None or len(point.parts) >= found[0]):
+            found = (len(point.parts), after.split()[0])
+    return found[1] if found else None

@@ -1,0 +1,38 @@
+"""Opens a database for use: finds its place, refuses what cannot work, creates and upgrades what is ours.
+
+Rule: whoever only reads creates nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuner.errors import HomeError
+from tuner.storage.database import Database, parse_url
+from tuner.storage.file_system import create_private_file, prepare_home, refuse_network_file_system
+from tuner.storage.upgrade import upgrade
+
+
+def open_database(url: str | None, home: Path, *, default: Path, create: bool) -> Database:
+    """The database at `url`, or the SQLite file `default` of the home folder, at this release's schema.
+
+    Raises:
+        HomeError: the place cannot be used, holds a newer schema, or (without `create`) holds no studies yet.
+        TryAgainLater: the database is away.
+    """
+    parsed = parse_url(url or f"sqlite:///{default}")
+    place = parsed.render_as_string(hide_password=True) if url else str(home / default.name)
+    database = Database(parsed, place=place)
+    if database.file is not None:
+        refuse_network_file_system(database.file)
+    if create:
+        prepare_home(home.expanduser())
+        if database.file is not None:
+            create_private_file(database.file)
+    is_missing = database.file is not None and not database.file.exists()
+    if is_missing or not upgrade(database, create=create):
+        raise HomeError(
+            f"no studies in {place if url else f'{home}/'} yet; start one with `tuner run STUDY.yaml`, "
+            "or name the folder of your studies with --home"
+        )
+    return database

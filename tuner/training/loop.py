@@ -1,0 +1,104 @@
+"""Training as a stream of events: the loop yields and never stores.
+
+The one rule: what the consumer does with an event, and when the loop evaluates or asks for a checkpoint, changes no
+weight. At one step `Evaluated` comes before `CheckpointDue`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+
+from tuner.records import TRAIN_SAMPLE, VALIDATION, Evaluation
+from tuner.training.monitor import Monitor
+from tuner.training.run import TrainingRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """All metrics of the training sample and of validation at one step."""
+
+    global_step: int
+    evaluations: tuple[Evaluation, ...]
+    num_skipped_updates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointDue:
+    """A step of `checkpoint_steps` was reached; the consumer saves."""
+
+    global_step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NonFinite:
+    """A training loss since the start, or an evaluation, is NaN or infinite; the loop ends.
+
+    Looked for at evaluation steps only: where it is found does not depend on when the run was interrupted.
+    """
+
+    global_step: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """`interrupted()` was true before the next update; the loop ends and the consumer may save."""
+
+    global_step: int
+
+
+Event = Evaluated | CheckpointDue | NonFinite | Interrupted
+
+
+def train(
+    run: TrainingRun,
+    *,
+    until: int,
+    eval_steps: Container[int],
+    checkpoint_steps: Container[int],
+    interrupted: Callable[[], bool] = lambda: False,
+    monitor: Monitor | None = None,
+) -> Iterator[Event]:
+    """Train `run` up to `global_step == until`, yielding what happens; `run.seconds` keeps the accounts.
+
+    On CUDA updates are queued: their time is accounted where the host waits for them.
+    """
+    while run.global_step < until:
+        if interrupted():
+            yield Interrupted(global_step=run.global_step)
+            return
+        started = time.perf_counter()
+        run.update()
+        run.seconds["train"] += time.perf_counter() - started
+        step = run.global_step
+        if monitor is not None:
+            monitor.after_update(run)
+        if step in eval_steps:
+            event = _evaluate(run, monitor)
+            yield event
+            if isinstance(event, NonFinite):
+                return
+        if step in checkpoint_steps:
+            yield CheckpointDue(global_step=step)
+
+
+def _evaluate(run: TrainingRun, monitor: Monitor | None) -> Evaluated | NonFinite:
+    step = run.global_step
+    if not run.is_finite():
+        return NonFinite(global_step=step, what="training loss")
+    started = time.perf_counter()
+    evaluations = tuple(
+        Evaluation(step, split, metric, value)
+        for split in (TRAIN_SAMPLE, VALIDATION)
+        for metric, value in run.evaluate(split).items()
+    )
+    run.seconds["eval"] += time.perf_counter() - started
+    broken = [e for e in evaluations if not math.isfinite(e.value)]
+    if broken:
+        return NonFinite(global_step=step, what=f"{broken[0].split} {broken[0].metric}")
+    if monitor is not None:
+        monitor.after_evaluation(evaluations)
+    return Evaluated(global_step=step, evaluations=evaluations, num_skipped_updates=run.num_skipped_updates)

@@ -1,0 +1,77 @@
+"""TensorBoard scalars of one run.
+
+The one rule: numbers leave the device once per logging interval, and watching a run changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tuner.records import Evaluation
+from tuner.training.run import TrainingRun
+
+
+class Monitor:
+    """Writes the scalars of a run that starts, or goes on, at `from_step`.
+
+    What an earlier life of the run logged beyond `from_step` is purged from the curves.
+    """
+
+    def __init__(self, log_dir: Path, *, log_every_steps: int, from_step: int = 0) -> None:
+        # Imported here: it takes a second that runs without a monitor need not spend.
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._writer = SummaryWriter(str(log_dir), purge_step=from_step + 1)
+        self._log_every_steps = log_every_steps
+        self._step = from_step
+        self._seconds = self._loss_total = 0.0
+        self._num_targets = 0
+
+    def after_update(self, run: TrainingRun) -> None:
+        """Log training scalars if an interval ended with this update."""
+        if run.global_step % self._log_every_steps == 0:
+            self._log(run)
+
+    def after_evaluation(self, evaluations: Iterable[Evaluation]) -> None:
+        """Log every metric as `<split>/<metric>`."""
+        for evaluation in evaluations:
+            self._add(f"eval_{evaluation.split}/{evaluation.metric}", evaluation.value, evaluation.global_step)
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        self._writer.close()
+
+    def _log(self, run: TrainingRun) -> None:
+        step = run.global_step
+        num_updates = step - self._step
+        if num_updates < 1:
+            return
+        loss_total = float(run.loss_total)
+        loss = (loss_total - self._loss_total) / num_updates
+        seconds = run.seconds["train"] - self._seconds
+        self._add("train/loss", loss, step)
+        self._add("train/perplexity", math.exp(min(loss, 700.0)), step)
+        self._add("train/learning_rate", run.learning_rate, step)
+        self._add("train/grad_norm_unclipped", float(run.grad_norm()), step)
+        self._add("memory/resident_bytes", resident_bytes(), step)
+        if seconds > 0:
+            self._add("speed/targets_per_second", (run.num_targets_seen - self._num_targets) / seconds, step)
+            self._add("speed/examples_per_second", num_updates * run.spec.global_batch_size / seconds, step)
+        self._step, self._loss_total = step, loss_total
+        self._seconds, self._num_targets = run.seconds["train"], run.num_targets_seen
+
+    def _add(self, tag: str, value: float, step: int) -> None:
+        self._writer.add_scalar(tag, value, step)
+
+
+def resident_bytes() -> int:
+    """Memory of this process; its peak where the system does not tell the present value."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

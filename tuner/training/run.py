@@ -1,0 +1,229 @@
+"""One training run: its state, one update, and its checkpoints.
+
+The one rule: whatever an update does follows from (seed, global_step) and the weights before it (D1). Nothing else is
+carried from update to update, so a run that is saved and loaded anywhere goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner.errors import ConfigError, DataError
+from tuner.records import TRAIN_SAMPLE, EvalSpec, ExecutionSpec, RunSpec
+from tuner.training.checkpoint import (
+    CheckpointMismatch,
+    SavedFile,
+    copy_into,
+    read_checkpoint,
+    weight_tensors,
+    weights_digest,
+    write_checkpoint,
+)
+from tuner.training.evaluation import evaluate, on_device, seed_torch
+from tuner.training.numerics import set_global_flags
+from tuner.training.optimizer import build_optimizer, optimizer_tensors
+from tuner.training.order import DataOrder
+from tuner.training.precision import autocast, gradient_scaler, usable_device
+from tuner.training.recipe import RecipeKeys, static_digest
+from tuner.training.schedule import learning_rates
+from tuner.workloads.interface import Batch, Workload
+from tuner.workloads.permutation import mix
+
+_INITIAL_WEIGHTS, _FORWARD = 0, 2
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+class TrainingRun:
+    """A run at some `global_step`; a new one stands at 0.
+
+    Attributes:
+        global_step: updates attempted.
+        model: the model, on the device, in train mode.
+        seconds: time spent in "train" and "eval"; the loop fills it.
+        num_targets_seen: training targets since this object was made, for throughput.
+
+    Raises:
+        ConfigError: a precision that the device lacks, a micro-batch that does not divide, a schedule too long.
+    """
+
+    def __init__(self, spec: RunSpec, eval_spec: EvalSpec, execution: ExecutionSpec, workload: Workload) -> None:
+        _require_divides(spec, execution)
+        self.spec, self.eval_spec, self.execution = spec, eval_spec, execution
+        self.device = usable_device(execution.device, spec.precision)
+        set_global_flags(execution)
+        self._workload = workload
+        self._rates = learning_rates(spec, 0, spec.max_train_steps)
+        self._keys = RecipeKeys(static_digest(spec, workload.recipe()), spec)
+        self._order = DataOrder(spec.seed, spec.global_batch_size, workload.num_examples(TRAIN_SAMPLE))
+        # Drawn on the CPU: the same initial weights on every device.
+        seed_torch(mix(spec.seed, _INITIAL_WEIGHTS), torch.device("cpu"))
+        self.model = workload.build_model().to(self.device).train()
+        self._weights = weight_tensors(self.model)
+        self._optimizer = build_optimizer(self.model, spec.optimizer)
+        self._state = optimizer_tensors(self.model, self._optimizer)
+        self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._autocast = autocast(spec.precision, self.device)
+        self._scaler = gradient_scaler(spec.precision, self.device)
+        self.global_step = 0
+        self.num_targets_seen = 0
+        self.seconds = {"train": 0.0, "eval": 0.0}
+        self._skipped = torch.zeros((), dtype=torch.float32, device=self.device)
+        self._loss_total = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._grad_norm: torch.Tensor | None = None
+
+    def update(self) -> None:
+        """One optimizer update. Nothing is read back from the device."""
+        step = self.global_step
+        batches, num_targets = self._batches(step)
+        rate = float(self._rates[step])
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        for parameter in self._parameters:
+            parameter.grad = None
+        for micro, batch in enumerate(batches):
+            self._backward(batch, num_targets, mix(self.spec.seed, _FORWARD, step, micro))
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
+        self._grad_norm = None
+        if self.spec.max_grad_norm is not None:
+            self._grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.spec.max_grad_norm, foreach=True)
+        self._step_optimizer()
+        self.num_targets_seen += num_targets
+        self.global_step = step + 1
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the latest update (of the first, before it)."""
+        return float(self._rates[max(0, self.global_step - 1)])
+
+    @property
+    def loss_total(self) -> torch.Tensor:
+        """Training losses per target of all updates since this object was made, added up on the device, float64.
+
+        Non-finite from the first update whose loss was; differences give the mean loss of an interval.
+        """
+        return self._loss_total
+
+    @property
+    def num_skipped_updates(self) -> int:
+        """Updates that the fp16 scaler skipped, of all `global_step`; waits for the device."""
+        return int(self._skipped)
+
+    def grad_norm(self) -> torch.Tensor:
+        """The latest update's gradient norm before clipping, on the device."""
+        if self._grad_norm is None:
+            # Without clipping no update needs it, and the gradients are still there.
+            self._grad_norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        return self._grad_norm
+
+    def is_finite(self) -> bool:
+        """No training loss was non-finite so far; waits for the device."""
+        return math.isfinite(float(self._loss_total))
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Metrics of a split, see `evaluation.evaluate`; leaves no trace."""
+        return evaluate(
+            self.model,
+            self._workload,
+            split=split,
+            spec=self.eval_spec,
+            precision=self.spec.precision,
+            device=self.device,
+        )
+
+    def recipe_key(self) -> str:
+        """The recipe key of the weights as they are now."""
+        return self._keys.key_at(self.global_step)
+
+    def weights_digest(self) -> str:
+        return weights_digest(self.model)
+
+    def save_full(self, path: Path) -> SavedFile:
+        """Everything that a run needs to go on from here."""
+        tensors = {f"{_MODEL}{name}": tensor for name, tensor in self._weights.items()}
+        tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
+        facts = {
+            "num_skipped_updates": self.num_skipped_updates,
+            "is_finite": self.is_finite(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+        }
+        return self._save(path, tensors, {"kind": "full", **facts})
+
+    def save_weights(self, path: Path) -> SavedFile:
+        """The weights only: enough to score or export them."""
+        return self._save(
+            path, {f"{_MODEL}{name}": tensor for name, tensor in self._weights.items()}, {"kind": "weights"}
+        )
+
+    def load(self, path: Path, *, sha256: str | None = None) -> None:
+        """Go on from a full-state file of this run or of one with the same recipe up to there.
+
+        Raises:
+            CheckpointDamaged: missing, altered or cut short.
+            CheckpointMismatch: of another recipe or model, or weights only.
+        """
+        tensors, facts = read_checkpoint(path, sha256=sha256)
+        self._require_ours(path, facts)
+        live = {f"{_MODEL}{name}": tensor for name, tensor in self._weights.items()}
+        copy_into(live | {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}, tensors, path)
+        if self._scaler is not None:
+            self._scaler.load_state_dict(facts["scaler"])
+        self.global_step = facts["global_step"]
+        self._skipped.fill_(facts["num_skipped_updates"])
+        self._loss_total.fill_(0.0 if facts["is_finite"] else math.nan)
+
+    def _batches(self, step: int) -> tuple[list[Batch], int]:
+        """The update's micro-batches, and the targets of all of them, by which each loss is divided before backward."""
+        examples = self._order.examples(step)
+        size = self.execution.micro_batch_size
+        batches = [self._workload.batch(TRAIN_SAMPLE, examples[i : i + size]) for i in range(0, len(examples), size)]
+        num_targets = sum(self._workload.num_targets(batch) for batch in batches)
+        if not num_targets:
+            raise DataError(
+                f"update {step}: none of its {len(examples)} examples has a target; drop examples without labels"
+            )
+        return batches, num_targets
+
+    def _backward(self, batch: Batch, num_targets: int, seed: int) -> None:
+        seed_torch(seed, self.device)
+        with self._autocast:
+            loss = self._workload.loss_sum(self.model, on_device(batch, self.device)) / num_targets
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        self._loss_total.add_(loss.detach())
+
+    def _step_optimizer(self) -> None:
+        if self._scaler is None:
+            self._optimizer.step()
+            return
+        # The fused optimizers take this flag and skip on the device; scaler.step() hands it to them, then forgets it.
+        found = self._scaler._found_inf_per_device(self._optimizer)
+        for flag in found.values():
+            self._skipped.add_(flag.to(self.device, non_blocking=True))
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+
+    def _save(self, path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> SavedFile:
+        facts = {"global_step": self.global_step, "recipe_key": self.recipe_key(), **facts}
+        sha256, size = write_checkpoint(path, tensors, facts)
+        return SavedFile(path=path, sha256=sha256, weights_digest=self.weights_digest(), size_bytes=size)
+
+    def _require_ours(self, path: Path, facts: dict[str, Any]) -> None:
+        if facts["kind"] != "full":
+            raise CheckpointMismatch(f"checkpoint {path} holds weights only; a run goes on from a full-state file")
+        step = facts["global_step"]
+        if step > self.spec.max_train_steps or facts["recipe_key"] != self._keys.key_at(step):
+            raise CheckpointMismatch(
+                f"checkpoint {path} at step {step} was made by another recipe; a run goes on from its own only"
+            )
+
+
+def _require_divides(spec: RunSpec, execution: ExecutionSpec) -> None:
+    if spec.global_batch_size % execution.micro_batch_size:
+        raise ConfigError(
+            f"execution.micro_batch_size={execution.micro_batch_size} does not divide "
+            f"training.global_batch_size={spec.global_batch_size}; use a divisor of {spec.global_batch_size}"
+        )

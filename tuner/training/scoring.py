@@ -1,0 +1,35 @@
+"""The score of saved weights on a split: the final number on the test set.
+
+The one rule: it goes the way of every other evaluation, so that its number may stand beside theirs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuner.records import EvalSpec, ExecutionSpec, Precision
+from tuner.training.checkpoint import copy_into, read_checkpoint, weight_tensors
+from tuner.training.evaluation import evaluate
+from tuner.training.numerics import set_global_flags
+from tuner.training.precision import usable_device
+from tuner.workloads.interface import Workload
+
+_MODEL = "model."
+
+
+def score_weights(
+    path: Path, workload: Workload, *, split: str, eval_spec: EvalSpec, execution: ExecutionSpec, precision: Precision
+) -> dict[str, float]:
+    """Metrics of a weights or full-state file on a split, in a fresh model.
+
+    Raises:
+        CheckpointDamaged: missing, altered or cut short.
+        CheckpointMismatch: the weights of another model.
+    """
+    device = usable_device(execution.device, precision)
+    set_global_flags(execution)
+    model = workload.build_model().to(device)
+    tensors, _ = read_checkpoint(path)
+    weights = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
+    copy_into(weight_tensors(model), weights, path)
+    return evaluate(model, workload, split=split, spec=eval_spec, precision=precision, device=device)

@@ -1,0 +1,1 @@
+"""Where Optuna, training and storage meet: search, mirror, runner, worker, planner."""

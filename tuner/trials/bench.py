@@ -1,0 +1,103 @@
+"""What a worker has at hand for every trial of a study: storage, config, workloads, and whether it may go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from tuner.config.resolve import execution_spec
+from tuner.config.schema import StudyConfig
+from tuner.errors import ConfigError
+from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, ExecutionSpec, RunSpec, Value, WorkloadFacts
+from tuner.storage.store import Store
+from tuner.training.numerics import numerics_segment, sharing
+from tuner.workloads.build import build_workload, workload_hyperparameters
+from tuner.workloads.interface import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Whether the current trial may go on. `stop`: save and release. `lost`: the lease is gone, write nothing."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    def is_interrupted(self) -> bool:
+        return self.stop.is_set() or self.lost.is_set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How far a run may start from other work: `share` allows forks, `other_numerics` continues on other hardware."""
+
+    share: bool = True
+    other_numerics: bool = False
+
+
+class Bench:
+    """A worker's surroundings. Workloads are kept between trials (warm worker); models never are."""
+
+    def __init__(self, store: Store, config: StudyConfig, *, folder: Path, sharing: Sharing, control: Control) -> None:
+        self.store, self.config, self.sharing, self.control = store, config, sharing, control
+        self.device = resolve_device(config.execution.device)
+        self.on_progress: Callable[[int, int], None] = lambda trial, step: None
+        self._folder = folder
+        self._workloads: dict[tuple[tuple[str, Value], ...], Workload] = {}
+
+    def workload(self, options: Mapping[str, Value]) -> Workload:
+        """The workload under a run's options, built once per worker."""
+        key = tuple(sorted(options.items()))
+        if key not in self._workloads:
+            cache = self.store.paths.data
+            self._workloads[key] = build_workload(self.config.workload, options, folder=self._folder, cache=cache)
+        return self._workloads[key]
+
+    def execution(self, spec: RunSpec) -> ExecutionSpec:
+        """How this worker carries out a run."""
+        return execution_spec(self.config, device=self.device, eval_every_steps=spec.eval_every_steps)
+
+    def sharing_kind(self) -> str:
+        """Whether equal recipes give equal bits on this device: exact or statistical (D2)."""
+        return sharing(numerics_segment(execution_spec(self.config, device=self.device, eval_every_steps=1)))
+
+    def facts(self) -> WorkloadFacts:
+        """What the protocol must know of the data.
+
+        Raises:
+            ConfigError: if the objective or the perfect-fit metric is none of the workload's.
+        """
+        workload = self.workload({})
+        metrics = (*workload.metrics, "perplexity")
+        fit = self.config.budget.perfect_fit
+        for key, metric in (
+            ("evaluation.metric", self.config.evaluation.metric),
+            ("budget.perfect_fit.metric", fit and fit.metric),
+        ):
+            if metric is not None and metric not in metrics:
+                raise ConfigError(f"{key}: {metric} is not measured by this workload; it has {', '.join(metrics)}")
+        return WorkloadFacts(
+            num_train_examples=workload.num_examples(TRAIN_SAMPLE),
+            num_validation_examples=workload.num_examples(VALIDATION),
+            num_test_examples=workload.num_examples(TEST),
+            metrics=metrics,
+            hyperparameters=workload_hyperparameters(self.config.workload),
+        )
+
+
+def resolve_device(setting: str) -> str:
+    """The device that `execution.device` means on this machine.
+
+    Raises:
+        ConfigError: if cuda is asked for and there is none.
+    """
+    if setting == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if setting == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "execution.device: torch has no CUDA here; use execution.device=cpu, or install torch with CUDA"
+        )
+    return setting

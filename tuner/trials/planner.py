@@ -1,0 +1,80 @@
+"""The planner: asks the protocol what comes next and commits it; one per study, under a lease.
+
+It decides nothing itself: the protocol decides from stored records, the search fills in points, storage applies.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from tuner.config.schema import StudyConfig
+from tuner.protocol.advance import next_move
+from tuner.protocol.runs import round_trials
+from tuner.records import Conclude, Evaluation, GiveUp, Move, OpenPhase, StudyRecord, Wait, WorkloadFacts, from_json
+from tuner.storage.leases import Lease
+from tuner.storage.store import Store
+from tuner.trials.mirror import Mirror
+from tuner.trials.search import halton_points
+
+
+class Planner:
+    """Takes one study forward, one committed move at a time."""
+
+    def __init__(self, store: Store, lease: Lease, config: StudyConfig, *, mirror: Mirror) -> None:
+        self._store, self._lease, self._config, self._mirror = store, lease, config, mirror
+        self._facts: WorkloadFacts | None = None
+        self._sharing = "exact"
+
+    def record(self) -> StudyRecord:
+        """The study as stored."""
+        return self._store.load(self._config.study)
+
+    def needs_facts(self) -> bool:
+        """Whether no decision holds the workload's facts yet; a worker will tell them."""
+        if self._facts is None:
+            self._facts = _stored_facts(self.record())
+        return self._facts is None
+
+    def learn(self, facts: WorkloadFacts, sharing: str) -> None:
+        """Facts as a worker measured them; those of a committed decision bind (D8)."""
+        if self.needs_facts():
+            self._facts = facts
+        if sharing != "exact":
+            self._sharing = sharing
+
+    def advance(self) -> tuple[Move, StudyRecord]:
+        """The next move, committed unless it ends the study (see `finish`), and the record it was made from."""
+        record = self.record()
+        self._mirror.sync(record)
+        assert self._facts is not None
+        move = next_move(self._config, self._facts, record)
+        if isinstance(move, OpenPhase) and move.num_points:
+            move = self._with_points(move)
+        if not isinstance(move, Wait | Conclude | GiveUp):
+            self._store.apply(self._lease, move)
+        return move, record
+
+    def finish(self, move: Conclude | GiveUp, test: tuple[Evaluation, ...] = ()) -> Move:
+        """Commit the end of the study, with the test score of the chosen model."""
+        if isinstance(move, Conclude):
+            values = {row.metric: row.value for row in test}
+            answer = replace(move.answer, test_value=values.get(move.answer.metric), sharing=self._sharing)
+            move = replace(move, answer=answer)
+            if test:
+                self._store.record_test_value(self._lease, answer.best_trial, test)
+        self._store.apply(self._lease, move)
+        self._mirror.sync(self.record())
+        return move
+
+    def _with_points(self, move: OpenPhase) -> OpenPhase:
+        assert self._facts is not None
+        points = halton_points(self._config.search_space, move.num_points, seed=self._config.seed, phase=move.plan.name)
+        trials = round_trials(self._config, self._facts, move.plan, points)
+        return replace(move, trials=trials, num_points=0)
+
+
+def _stored_facts(record: StudyRecord) -> WorkloadFacts | None:
+    """The facts that the study's first decision was made from."""
+    numbers = next((decision.numbers for decision in record.decisions if decision.kind == "facts"), None)
+    return None if numbers is None else from_json(WorkloadFacts, json.dumps(numbers))

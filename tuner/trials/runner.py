@@ -1,0 +1,218 @@
+"""One claimed trial, from its lease to its outcome: the only place where training meets storage.
+
+The runner tells and never trains. Order of writes (D5): an evaluation commits at once; a checkpoint is a durable file
+before it is a row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal
+
+from tuner.analysis.best_steps import best
+from tuner.analysis.divergence import is_diverged
+from tuner.errors import LeaseLost
+from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
+from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
+from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
+from tuner.training.monitor import Monitor
+from tuner.training.recipe import RecipeKeys, eval_key, numerics_key, numerics_segment, static_digest
+from tuner.training.run import TrainingRun
+from tuner.training.schedule import trunk_end
+from tuner.trials.bench import Bench
+from tuner.trials.heartbeat import Heartbeat
+
+Ending = Literal["ended", "paused", "released"]
+
+
+def run_trial(claim: Claim, bench: Bench) -> Ending:
+    """Train a claimed trial until it ends, reaches its target, or must stop.
+
+    Raises:
+        LeaseLost: if another worker owns the trial by now; nothing was written after that.
+    """
+    bench.control.lost.clear()
+    with Heartbeat(bench.store, claim.lease, on_lost=bench.control.lost.set):
+        return _Attempt(claim, bench).carry_out()
+
+
+class _Attempt:
+    """One worker's try at one trial."""
+
+    def __init__(self, claim: Claim, bench: Bench) -> None:
+        self._began = time.perf_counter()
+        self._claim, self._bench, self._store = claim, bench, bench.store
+        self._trial, self._spec, self._plan = claim.trial, claim.trial.spec, claim.phase
+        workload = bench.workload(self._spec.workload_options)
+        self._execution = bench.execution(self._spec)
+        self._run = TrainingRun(self._spec, self._plan.eval, self._execution, workload)
+        recipe = workload.recipe()
+        self._static = static_digest(self._spec, recipe)
+        self._keys = RecipeKeys(self._static, self._spec)
+        self._numerics = numerics_segment(self._execution)
+        self._eval_key = eval_key(self._plan.eval, recipe, self._spec.precision)
+        self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+        self._checkpoint_seconds = self._setup_seconds = 0.0
+        self._saved_full_at = -1
+        # Full state is kept where a longer plateau would leave this run, and at the end.
+        self._keep = frozenset({trunk_end(self._spec), self._spec.max_train_steps, *self._spec.fork_steps})
+
+    def carry_out(self) -> Ending:
+        start = self._begin()
+        # What the stored curve already says: a worker may have died between its last checkpoint and its outcome.
+        outcome = self._judge(start.from_step)
+        if outcome is not None:
+            return self._end(outcome)
+        self._setup_seconds = time.perf_counter() - self._began
+        return self._train(start.from_step)
+
+    # ------------------------------------------------------------ start
+
+    def _begin(self) -> Start:
+        sharing = self._bench.sharing
+        start = self._store.begin_attempt(
+            self._claim.lease,
+            static_digest=self._static,
+            numerics=self._numerics,
+            numerics_key=numerics_key(self._numerics),
+            eval_key=self._eval_key,
+            key_at=self._keys.key_at,
+            share=sharing.share,
+            other_numerics=sharing.other_numerics,
+        )
+        if start.checkpoint is not None:
+            self._run.load(self._store.paths.resolve(start.checkpoint.path), sha256=start.checkpoint.sha256)
+            self._saved_full_at = start.from_step
+        for row in self._store.evaluations(self._trial.trial):
+            self._curves[row.split, row.metric].append((row.global_step, row.value))
+        return start
+
+    # ------------------------------------------------------------ training
+
+    def _train(self, from_step: int) -> Ending:
+        until, every = self._spec.max_train_steps, self._execution.checkpoint_every_steps
+        monitor = self._monitor(from_step)
+        events = train(
+            self._run,
+            until=until,
+            eval_steps=frozenset(self._spec.eval_steps()),
+            checkpoint_steps=frozenset(range(every, until + 1, every)) | {step for step in self._keep if step <= until},
+            interrupted=self._bench.control.is_interrupted,
+            monitor=monitor,
+        )
+        try:
+            for event in events:
+                if isinstance(event, Evaluated):
+                    self._record(event)
+                    outcome = self._judge(event.global_step)
+                    if outcome is not None:
+                        return self._end(outcome)
+                elif isinstance(event, CheckpointDue):
+                    self._save("full")
+                elif isinstance(event, NonFinite):
+                    return self._end(Outcome("infeasible", "non-finite"))
+                elif isinstance(event, Interrupted):
+                    return self._leave()
+        finally:
+            monitor.close()
+        return self._reach_target()
+
+    def _monitor(self, from_step: int) -> Monitor:
+        folder = self._store.paths.tensorboard(self._claim.study, self._plan.name, self._trial.number)
+        return Monitor(folder, log_every_steps=self._execution.log_every_steps, from_step=from_step)
+
+    def _record(self, event: Evaluated) -> None:
+        self._store.record_evaluation(
+            self._claim.lease, event.evaluations, eval_key=self._eval_key, progress=self._progress()
+        )
+        for row in event.evaluations:
+            self._curves[row.split, row.metric].append((row.global_step, row.value))
+        if self._plan.fit is None and self._is_best_at(event.global_step):
+            self._save("weights")
+        self._bench.on_progress(self._trial.trial, event.global_step)
+
+    def _is_best_at(self, step: int) -> bool:
+        found = best(self._curve(VALIDATION, self._plan.eval.metric), self._plan.eval.direction)
+        return found is not None and found[0] == step
+
+    def _judge(self, step: int) -> Outcome | None:
+        """The outcome that the curve up to `step` decides, or None: go on."""
+        if step == 0:
+            return None
+        fit = self._plan.fit
+        if fit is not None:
+            curve = self._curve(TRAIN_SAMPLE, fit.metric)
+            if curve and curve[-1][0] == step and curve[-1][1] <= fit.at_most:
+                return Outcome("complete", "fitted")
+        if is_diverged(self._curve(TRAIN_SAMPLE, "loss")):
+            return Outcome("infeasible", "diverged")
+        if fit is not None and self._plan.stop_when_dominated:
+            bound = self._store.stop_step(self._claim.study, self._plan.name)
+            if bound is not None and step >= bound:
+                return Outcome("stopped", "dominated")
+        return None
+
+    def _curve(self, split: str, metric: str) -> Curve:
+        return tuple(self._curves[split, metric])
+
+    # ------------------------------------------------------------ endings
+
+    def _reach_target(self) -> Ending:
+        if self._plan.fit is None:
+            return self._end(Outcome("complete"))
+        # A rung of the sweep: the protocol decides whether this rate goes on.
+        self._store.pause_trial(self._claim.lease, progress=self._progress())
+        return "paused"
+
+    def _end(self, outcome: Outcome) -> Ending:
+        if outcome.kind == "complete" and self._saved_full_at != self._run.global_step:
+            self._save("full")
+        digest = None if outcome.kind == "stopped" else self._run.weights_digest()
+        self._store.end_trial(self._claim.lease, outcome, weights_digest=digest, progress=self._progress())
+        return "ended"
+
+    def _leave(self) -> Ending:
+        if self._bench.control.lost.is_set():
+            raise LeaseLost(f"trial {self._trial.trial}: another worker took over")
+        if self._saved_full_at != self._run.global_step:
+            self._save("full")
+        self._store.release(self._claim.lease)
+        return "released"
+
+    def _save(self, kind: Literal["full", "weights"]) -> None:
+        began = time.perf_counter()
+        step = self._run.global_step
+        path = self._store.paths.checkpoint(
+            self._claim.study, self._trial.trial, global_step=step, kind=kind, epoch=self._claim.lease.epoch
+        )
+        saved = self._run.save_full(path) if kind == "full" else self._run.save_weights(path)
+        self._checkpoint_seconds += time.perf_counter() - began
+        self._store.add_checkpoint(
+            self._claim.lease,
+            NewCheckpoint(
+                global_step=step,
+                kind=kind,
+                path=str(Path(path).relative_to(self._store.paths.home)),
+                sha256=saved.sha256,
+                weights_digest=saved.weights_digest,
+                size_bytes=saved.size_bytes,
+                recipe_key=self._keys.key_at(step),
+                numerics_key=numerics_key(self._numerics),
+            ),
+            keep_steps=self._keep,
+            progress=self._progress(),
+        )
+        if kind == "full":
+            self._saved_full_at = step
+
+    def _progress(self) -> Progress:
+        seconds = {
+            **self._run.seconds,
+            "checkpoint": self._checkpoint_seconds,
+            "setup": self._setup_seconds,
+        }
+        return Progress(
+            to_step=self._run.global_step, num_skipped_updates=self._run.num_skipped_updates, seconds=seconds
+        )

@@ -1,0 +1,156 @@
+"""A worker process: claims trials of one study and runs them until told to stop or left alone.
+
+It holds no state that matters: whatever it knows is in the database or is recomputed.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from tuner.config.canonical import config_from_json
+from tuner.errors import LeaseLost, TunerError, UserError
+from tuner.records import TEST, Evaluation
+from tuner.storage.leases import Owner
+from tuner.storage.store import Claim, Store
+from tuner.training.scoring import score_weights
+from tuner.trials.bench import Bench, Control, Sharing
+from tuner.trials.messages import (
+    AtStep,
+    Crashed,
+    FromWorker,
+    Left,
+    Ready,
+    Refused,
+    Score,
+    Scored,
+    Stop,
+    ToWorker,
+    Wake,
+    WorkerJob,
+)
+from tuner.trials.runner import run_trial
+
+IDLE_SECONDS = 0.5
+"""Pause between claims when there is nothing to do; a Wake cuts it short."""
+
+
+def work(connection: Connection, job: WorkerJob) -> None:
+    """The entry point of a spawned worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent tells us.
+    line = _Line(connection)
+    signal.signal(signal.SIGTERM, lambda number, frame: line.control.stop.set())
+    try:
+        _Worker(line, job).run()
+    except UserError as error:
+        line.send(Refused(str(error), error.exit_code))
+    except TunerError as error:
+        line.send(Refused(str(error), error.exit_code))
+    except BaseException:
+        line.send(Refused(traceback.format_exc(), 1))
+        raise
+
+
+class _Line:
+    """Both directions of the pipe to the parent. A closed pipe means: stop (D4)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self.control = Control()
+        self.inbox: queue.Queue[ToWorker] = queue.Queue()
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+
+    def send(self, message: FromWorker) -> None:
+        try:
+            with self._sending:
+                self._connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            self.control.stop.set()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message: ToWorker = self._connection.recv()
+            except (EOFError, OSError):
+                message = Stop()
+            if isinstance(message, Stop):
+                self.control.stop.set()
+            self.inbox.put(message)
+            if isinstance(message, Stop):
+                return
+
+
+class _Worker:
+    def __init__(self, line: _Line, job: WorkerJob) -> None:
+        self._line, self._job = line, job
+        self._store = Store.open(job.storage_url, job.home, create=False)
+        self._owner = Owner.of_this_process(f"worker {job.index}")
+        study = self._store.study(job.study)
+        self._bench = Bench(
+            self._store,
+            config_from_json(study.config),
+            folder=Path(study.folder),
+            sharing=Sharing(share=job.share, other_numerics=job.other_numerics),
+            control=line.control,
+        )
+        self._bench.on_progress = lambda trial, step: line.send(AtStep(trial, step))
+
+    def run(self) -> None:
+        try:
+            self._line.send(Ready(self._bench.facts(), self._bench.sharing_kind()))
+            while not self._line.control.stop.is_set():
+                claim = self._store.claim(self._job.study, self._owner)
+                if claim is not None:
+                    self._carry_out(claim)
+                else:
+                    self._wait()
+        finally:
+            self._store.close()
+
+    def _carry_out(self, claim: Claim) -> None:
+        trial = claim.trial.trial
+        try:
+            self._line.send(Left(trial, run_trial(claim, self._bench)))
+        except LeaseLost:
+            return
+        except UserError:
+            self._store.release(claim.lease)
+            raise
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            self._store.fail_trial(claim.lease, message)
+            self._line.send(Crashed(trial, f"{message}\n{traceback.format_exc()}"))
+
+    def _wait(self) -> None:
+        try:
+            message = self._line.inbox.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            return
+        if isinstance(message, Score):
+            self._line.send(Scored(message.trial, self._score(message.trial)))
+        elif isinstance(message, Wake):
+            return
+
+    def _score(self, trial_id: int) -> tuple[Evaluation, ...]:
+        """The metrics of a trial's best weights on the test set, which selection never saw."""
+        record = self._store.load(self._job.study, with_curves=False)
+        trial = next(trial for trial in record.trials() if trial.trial == trial_id)
+        checkpoint = self._store.best_checkpoint(trial_id)
+        if checkpoint is None or trial.best_step is None:
+            return ()
+        plan = record.phase(trial.phase).plan
+        execution = self._bench.execution(trial.spec)
+        values = score_weights(
+            self._store.paths.resolve(checkpoint.path),
+            self._bench.workload(trial.spec.workload_options),
+            split=TEST,
+            eval_spec=plan.eval,
+            execution=execution,
+            precision=trial.spec.precision,
+        )
+        return tuple(Evaluation(trial.best_step, TEST, metric, value) for metric, value in values.items())

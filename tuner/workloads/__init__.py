@@ -1,0 +1,1 @@
+"""Model, data and metric behind one small interface; see `interface.py`."""

@@ -1,0 +1,110 @@
+"""A GPT-2 language model from scratch on memory-mapped tokens.
+
+The one rule: example i is tokens[i * block_size : (i + 1) * block_size + 1], that is block_size inputs and, shifted by
+one, block_size targets. Inputs do not overlap, and every token but the first of a split is a target exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+import transformers
+from numpy.typing import NDArray
+from transformers.models.gpt2.configuration_gpt2 import GPT2Config
+from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+
+from tuner.config.schema import CausalLMWorkload, CausalModel
+from tuner.workloads.interface import Batch
+from tuner.workloads.text import END_OF_DOCUMENT, VOCAB_SIZE, TokenSplits
+
+CAUSAL_LM_VERSION = 1
+"""Rises when the model or its examples change: part of the recipe."""
+
+_ATTENTION = "sdpa"
+
+
+class CausalLM:
+    """Next-token prediction; targets are tokens, so `exp(loss)` is the perplexity per token."""
+
+    metrics = ("loss",)
+
+    def __init__(self, config: CausalLMWorkload, tokens: TokenSplits, *, dropout: float | None = None) -> None:
+        self._config = config
+        self._tokens = tokens
+        self._dropout = config.model.dropout if dropout is None else dropout
+        self._examples = {split: _blocks(array, config.block_size) for split, array in tokens.tokens.items()}
+
+    def num_examples(self, split: str) -> int:
+        return len(self._examples[split])
+
+    def build_model(self) -> torch.nn.Module:
+        return GPT2LMHeadModel(
+            gpt2_config(self._config.model, block_size=self._config.block_size, dropout=self._dropout)
+        )
+
+    def batch(self, split: str, indices: NDArray[np.int64]) -> Batch:
+        """`inputs` and `targets`, int64 of shape (len(indices), block_size)."""
+        block = torch.from_numpy(self._examples[split][indices].astype(np.int64))  # (examples, block_size + 1)
+        return {"inputs": block[:, :-1], "targets": block[:, 1:]}
+
+    def num_targets(self, batch: Batch) -> int:
+        return batch["targets"].numel()
+
+    def loss_sum(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        logits = model(input_ids=batch["inputs"], use_cache=False).logits  # (examples, block_size, VOCAB_SIZE)
+        return F.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten(), reduction="sum")
+
+    def score_sums(self, model: torch.nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        return {"loss": self.loss_sum(model, batch)}
+
+    def recipe(self) -> Mapping[str, Any]:
+        return {
+            "kind": "causal_lm",
+            "version": CAUSAL_LM_VERSION,
+            "data": self._tokens.digest,
+            "tokenizer": self._config.tokenizer,
+            "block_size": self._config.block_size,
+            "model": {**_resolved(self._config.model, self._config.block_size), "dropout": self._dropout},
+            "attention": _ATTENTION,
+            "metrics": list(self.metrics),
+            "versions": {"transformers": transformers.__version__},
+        }
+
+
+def gpt2_config(model: CausalModel, *, block_size: int, dropout: float) -> GPT2Config:
+    """Transformers' config of our model; the defaults that a field leaves open are filled in."""
+    sizes = _resolved(model, block_size)
+    settings: dict[str, Any] = {
+        "vocab_size": VOCAB_SIZE,
+        "n_positions": sizes["max_position_embeddings"],
+        "n_embd": sizes["hidden_size"],
+        "n_layer": sizes["num_layers"],
+        "n_head": sizes["num_heads"],
+        "n_inner": sizes["intermediate_size"],
+        "embd_pdrop": dropout,
+        "attn_pdrop": dropout,
+        "resid_pdrop": dropout,
+        "bos_token_id": END_OF_DOCUMENT,
+        "eos_token_id": END_OF_DOCUMENT,
+        "use_cache": False,
+        "attn_implementation": _ATTENTION,
+    }
+    return GPT2Config(**settings)
+
+
+def _resolved(model: CausalModel, block_size: int) -> dict[str, Any]:
+    return {
+        **model.model_dump(exclude={"dropout"}),
+        "intermediate_size": model.intermediate_size or 4 * model.hidden_size,
+        "max_position_embeddings": model.max_position_embeddings or block_size,
+    }
+
+
+def _blocks(tokens: NDArray[np.uint16], block_size: int) -> NDArray[np.uint16]:
+    """A view of shape (examples, block_size + 1), neighbours sharing one token; nothing is copied out of the map."""
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, block_size + 1)
+    return windows[::block_size]

@@ -1,0 +1,228 @@
+"""Text to memory-mapped tokens: read documents, split them, tokenize each split once per study.
+
+The one rule: the split is by whole documents and does not depend on the study's seed, so every trial of every study on
+the same text with the same settings trains and validates on the same tokens.
+
+Bytes 0-255 are themselves; `END_OF_DOCUMENT` follows each document.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.config.schema import CausalLMWorkload, Split
+from tuner.errors import ConfigError, DataError, HomeError
+from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
+from tuner.workloads.permutation import stream_indices
+from tuner.workloads.user_code import load_object
+
+END_OF_DOCUMENT = 256
+VOCAB_SIZE = 257
+TEXT_VERSION = 1
+"""Rises when reading, splitting or tokenizing changes: part of the data digest."""
+
+_SPLIT_SEED = 0x5917
+_SPLITS = (TRAIN_SAMPLE, VALIDATION, TEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One text with the name that messages call it by."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSplits:
+    """Read-only uint16 tokens by split, and the digest that names their content."""
+
+    digest: str
+    tokens: Mapping[str, NDArray[np.uint16]]
+
+
+def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> TokenSplits:
+    """The tokens of each split, memory-mapped from `cache/<digest>/`, written there once if missing.
+
+    Several workers may race: each writes a folder of its own and renames it; whoever is late uses the winner's.
+
+    Raises:
+        DataError: text that is missing, empty, not UTF-8, or too little for three splits of one block each.
+        HomeError: the cache cannot be written.
+    """
+    documents = read_documents(config.text, folder=folder)
+    digest = _digest(documents, config)
+    target = cache / digest
+    if not target.is_dir():
+        _write(split_tokens(documents, config), target)
+    tokens = {split: np.load(target / f"{split}.npy", mmap_mode="r") for split in _SPLITS}
+    return TokenSplits(digest=digest, tokens={split: np.asarray(array) for split, array in tokens.items()})
+
+
+def read_documents(text: str | Sequence[str], *, folder: Path) -> tuple[Document, ...]:
+    """The documents that `workload.text` names, in order: of each entry by path or key; empty ones are left out."""
+    entries = (text,) if isinstance(text, str) else tuple(text)
+    found = [document for entry in entries for document in _entry_documents(entry, folder)]
+    documents = tuple({document.name: document for document in found if document.data}.values())
+    if not documents:
+        raise DataError(
+            f"workload.text={_shown(text)} holds no text: {len(found)} documents, all empty; name files with text"
+        )
+    return documents
+
+
+def split_documents(num_documents: int, split: Split) -> dict[str, list[int]]:
+    """Numbers of the documents of each split, rising: whole documents, at least one in each.
+
+    Raises:
+        DataError: fewer than three documents, or shares that leave none for training.
+    """
+    if num_documents < len(_SPLITS):
+        count = "one document" if num_documents == 1 else f"{num_documents} documents"
+        raise DataError(
+            f"workload.text holds {count}; train, validation and test are split by document and need at least 3: "
+            "cut the text into several files, or add more"
+        )
+    num_validation = max(1, round(split.validation * num_documents))
+    num_test = max(1, round(split.test * num_documents))
+    if num_validation + num_test >= num_documents:
+        raise DataError(
+            f"workload.split: validation={split.validation:g} and test={split.test:g} take "
+            f"{num_validation} + {num_test} of {num_documents} documents and leave none for training; "
+            "lower the shares or add documents"
+        )
+    order = stream_indices(_SPLIT_SEED, 0, num_documents, num_documents).tolist()
+    return {
+        VALIDATION: sorted(order[:num_validation]),
+        TEST: sorted(order[num_validation : num_validation + num_test]),
+        TRAIN_SAMPLE: sorted(order[num_validation + num_test :]),
+    }
+
+
+def split_tokens(documents: Sequence[Document], config: CausalLMWorkload) -> dict[str, NDArray[np.uint16]]:
+    """Tokens of each split, cut to its cap; each long enough for one example of block_size + 1 tokens."""
+    split = config.split
+    caps = {TRAIN_SAMPLE: split.max_train_tokens, VALIDATION: split.max_validation_tokens, TEST: split.max_test_tokens}
+    tokens: dict[str, NDArray[np.uint16]] = {}
+    for name, numbers in split_documents(len(documents), split).items():
+        tokens[name] = np.concatenate([_encode(documents[number]) for number in numbers])[: caps[name]]
+        if len(tokens[name]) < config.block_size + 1:
+            raise DataError(
+                f"the {name} split has {len(tokens[name])} tokens in {len(numbers)} documents; one example takes "
+                f"block_size={config.block_size} and one more; shorten workload.block_size, "
+                "raise the split's share or cap, or add text"
+            )
+    return tokens
+
+
+def _encode(document: Document) -> NDArray[np.uint16]:
+    return np.append(np.frombuffer(document.data, dtype=np.uint8).astype(np.uint16), np.uint16(END_OF_DOCUMENT))
+
+
+def _entry_documents(entry: str, folder: Path) -> list[Document]:
+    if entry.startswith("python:"):
+        return _object_documents(entry, folder)
+    pattern = str(folder / entry)
+    paths = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
+    if not paths:
+        raise DataError(f"workload.text={entry}: no file matches in {folder}; paths are relative to the study's YAML")
+    return [_file_document(Path(path)) for path in paths]
+
+
+def _file_document(path: Path) -> Document:
+    try:
+        data = path.read_bytes()
+        data.decode("utf-8")
+    except OSError as error:
+        raise DataError(f"workload.text: {path} cannot be read ({error.strerror}); check its permissions") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"workload.text: {path} is not UTF-8 at byte {error.start}; convert it or leave it out"
+        ) from None
+    return Document(name=str(path), data=data)
+
+
+def _object_documents(entry: str, folder: Path) -> list[Document]:
+    target = entry.removeprefix("python:")
+    if target.count(":") != 1:
+        raise ConfigError(f"workload.text={entry}: write python:module:attribute")
+    named = _named_texts(load_object(target, setting="workload.text", folder=folder))
+    if named is None:
+        raise DataError(f"workload.text={entry} is no text; it must be a str, a list of str or a dict of str")
+    return [Document(name=f"{entry}[{name}]", data=_utf8(text, f"{entry}[{name}]")) for name, text in named]
+
+
+def _named_texts(value: Any) -> list[tuple[str, str]] | None:
+    if isinstance(value, str):
+        return [("0", value)]
+    if isinstance(value, Mapping):
+        pairs = [(str(key), value[key]) for key in sorted(value, key=str)]
+    elif isinstance(value, (list, tuple)):
+        pairs = [(str(number), text) for number, text in enumerate(value)]
+    else:
+        return None
+    return pairs if all(isinstance(text, str) for _, text in pairs) else None
+
+
+def _utf8(text: str, name: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"workload.text: {name} has no UTF-8 form at character {error.start}; mend it or leave it out"
+        ) from None
+
+
+def _digest(documents: Sequence[Document], config: CausalLMWorkload) -> str:
+    """Names the content of the cached files; names of documents do not count, their order and text do."""
+    settings = {"version": TEXT_VERSION, "tokenizer": config.tokenizer, "split": config.split.model_dump()}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for document in documents:
+        digest.update(len(document.data).to_bytes(8, "little"))
+        digest.update(document.data)
+    return digest.hexdigest()
+
+
+def _write(tokens: Mapping[str, NDArray[np.uint16]], target: Path) -> None:
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".tokens-", dir=target.parent))
+        for split, array in tokens.items():
+            with (temporary / f"{split}.npy").open("wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+        _rename(temporary, target)
+    except OSError as error:
+        raise HomeError(
+            f"the token cache {target.parent} cannot be written ({error.strerror}); choose a home folder that can"
+        ) from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError:
+        # Another worker was first; the digest says that its content is ours.
+        if not target.is_dir():
+            raise
+
+
+def _shown(text: str | Sequence[str]) -> str:
+    return text if isinstance(text, str) else ", ".join(text)
