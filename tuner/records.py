@@ -362,7 +362,8 @@ def to_json(record: Any) -> str:
 
 def from_json(cls: type[R], text: str) -> R:
     """The record that `to_json` wrote."""
-    return _build(cls, json.loads(text))
+    record: R = _build(cls, json.loads(text))
+    return record
 
 
 def _build(hint: Any, data: Any) -> Any:

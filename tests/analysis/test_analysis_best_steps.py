@@ -37,6 +37,7 @@ def test_an_empty_curve_has_no_best_step() -> None:
 def test_a_smooth_trend_is_not_noise() -> None:
     falling = [4 * 0.9**index for index in range(40)]
     assert noise(curve_of(falling)) < 0.02
+    assert noise(curve_of([0.1 * (index - 12) ** 2 for index in range(25)])) == pytest.approx(0, abs=1e-12)
     assert noise(curve_of([5 - 0.1 * index for index in range(25)])) == pytest.approx(0, abs=1e-12)
 
 

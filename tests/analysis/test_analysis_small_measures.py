@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from scipy.stats import spearmanr
 
 from tuner.analysis.divergence import is_diverged
 from tuner.analysis.intervals import share, wilson
@@ -95,6 +96,9 @@ def test_rank_correlation_is_told_from_six_points_up() -> None:
     assert compare_rounds(earlier, earlier, direction="maximize").spearman == pytest.approx(1.0)
     mirrored = {key: -value for key, value in earlier.items()}
     assert compare_rounds(earlier, mirrored, direction="maximize").spearman == pytest.approx(-1.0)
+    tied = dict(zip(earlier, [0.0, 0.0, 0.0, 1.0, 3.0, 2.0], strict=True))
+    known = float(spearmanr(list(earlier.values()), list(tied.values())).statistic)
+    assert compare_rounds(earlier, tied, direction="minimize").spearman == pytest.approx(known)
     assert compare_rounds(earlier, dict.fromkeys(earlier, 1.0), direction="minimize").spearman is None
 
 

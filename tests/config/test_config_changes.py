@@ -123,6 +123,12 @@ def test_a_stored_config_comes_back_exactly(tmp_path: Path, text: str) -> None:
     assert config_to_json(config_from_json(stored)) == stored
 
 
+def test_a_default_is_the_same_value_before_and_after_storing(tmp_path: Path) -> None:
+    config = load(tmp_path).config
+    assert config.round_2 is not None
+    assert isinstance(config.round_2.budget_multiple, float)
+
+
 NUMBERS = st.floats(min_value=1e-12, max_value=0.999, allow_nan=False)
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 INNER = st.lists(VALUES, max_size=3) | st.dictionaries(st.text(max_size=5), VALUES, max_size=3)

@@ -42,6 +42,7 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
             ["search_space.learning_rate.low=0", "search_space.learning_rate.scale=linear"],
             "learning_rate.low: 0.0 is out of",
         ),
+        (["search_space.dropout={low: -0.1, high: 0.5}"], "low: -0.1 is out of range for workload.model.dropout"),
         (["search_space.dropout={low: 0, high: 1}"], "out of range for workload.model.dropout"),
         (["search_space.weight_decay={choices: [0, a]}"], 'weight_decay.choices.1: "a" is not a number'),
         (["search_space.weight_decay={choices: [0, true]}"], "weight_decay.choices.1: true is not a number"),

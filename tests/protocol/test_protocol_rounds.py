@@ -93,7 +93,7 @@ def test_too_long_carries_a_smaller_budget_forward_and_reruns_nothing() -> None:
     assert [p.name for p in lab.phases] == ["budget_sweep", "round_1", "round_2"]
     assert lab.study.phase("round_2").plan.max_train_steps == 2 * verdict.numbers["carried_steps"]
     spec = lab.trials("round_2")[0].spec
-    assert spec.schedule.warmup_steps + spec.schedule.decay_steps <= spec.max_train_steps
+    assert (spec.max_train_steps, spec.schedule.warmup_steps, spec.schedule.decay_steps) == (150, 30, 15)
 
 
 def test_round_2_keeps_the_decay_and_lengthens_the_plateau() -> None:

@@ -135,6 +135,17 @@ def test_dominated_rates_are_cut_at_the_fit() -> None:
         assert max(step for step, _ in lab.study.curve(trial.trial, "train", "loss")) == 420
 
 
+@pytest.mark.parametrize("order", range(8))
+def test_a_crash_after_the_fit_would_not_have_happened(order: int) -> None:
+    def measure(spec: RunSpec, step: int) -> Measured | str:
+        if spec.learning_rate == 1e-3:
+            return (0.9 if step >= 420 else 2.0), 1.5
+        return "crash" if step > 420 else (2.0, 1.5)
+
+    lab = Lab(config_of(), measure, order).play()
+    assert {t.outcome for t in lab.trials(SWEEP)} == {Outcome("complete", "fitted"), DOMINATED}
+
+
 def test_full_curves_are_kept_on_request_and_give_the_same_budget() -> None:
     table: dict[float, int | str] = {1e-3: 420, 3.16228e-3: 480}
     sweep = {"stop_when_dominated": False, "learning_rates": {"low": 1e-4, "high": 1e-2}}

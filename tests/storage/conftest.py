@@ -1,23 +1,34 @@
-"""A store on every database that this machine offers: SQLite always, PostgreSQL where TUNER_TEST_POSTGRES holds a URL."""
+"""A store on each database at hand: SQLite always, PostgreSQL where TUNER_TEST_POSTGRES holds a URL."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy
+
 from tuner.storage.database import parse_url
 from tuner.storage.store import Store
 
 POSTGRES = os.environ.get("TUNER_TEST_POSTGRES")
 
 
+RAM = Path("/dev/shm")
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home folder in memory where there is such a place: every commit waits for the disk, and there are thousands."""
+    if not os.access(RAM, os.W_OK):
+        yield tmp_path / "runs"
+        return
+    with tempfile.TemporaryDirectory(dir=RAM) as folder:
+        yield Path(folder) / "runs"
 
 
 @pytest.fixture(
@@ -41,8 +52,19 @@ def storage_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with our tables: copying it is faster than migrating for every test."""
+    home = tmp_path_factory.mktemp("empty")
+    Store.open(None, home).close()
+    return home / "tuner.db"
+
+
 @pytest.fixture
-def store(storage_url: str | None, home: Path) -> Iterator[Store]:
+def store(storage_url: str | None, home: Path, empty_database: Path) -> Iterator[Store]:
+    if storage_url is None:
+        home.mkdir(mode=0o700)
+        shutil.copy(empty_database, home / "tuner.db")
     opened = Store.open(storage_url, home)
     yield opened
     opened.close()

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import event, text
+
 from tuner.records import (
     TRAIN_SAMPLE,
     VALIDATION,
@@ -40,9 +41,7 @@ def make_spec(
         seed=0,
         max_train_steps=steps,
         learning_rate=rate,
-        schedule=ScheduleSpec(
-            kind="warmup_stable_decay" if decay else "constant", warmup_steps=5, decay_steps=decay
-        ),
+        schedule=ScheduleSpec(kind="warmup_stable_decay" if decay else "constant", warmup_steps=5, decay_steps=decay),
         optimizer=OptimizerSpec(name="adamw", weight_decay=0.0),
         max_grad_norm=1.0,
         precision="fp32",
@@ -71,10 +70,12 @@ def make_move(specs: Sequence[RunSpec], plan: PhasePlan | None = None) -> OpenPh
     return OpenPhase(plan=plan or make_plan(steps=max(spec.max_train_steps for spec in specs)), trials=trials)
 
 
-def open_study(store: Store, specs: Sequence[RunSpec], plan: PhasePlan | None = None, *, name: str = "x") -> Lease:
+def open_study(
+    store: Store, specs: Sequence[RunSpec], plan: PhasePlan | None = None, *, name: str = "x", owner: Owner = ME
+) -> Lease:
     """A study with one open phase; its planner's lease."""
     store.create_study(name, config="{}", folder="studies", command="tuner run x.yaml")
-    lease = store.acquire_planner(name, ME)
+    lease = store.acquire_planner(name, owner)
     store.apply(lease, make_move(specs, plan))
     return lease
 
@@ -195,3 +196,12 @@ def snapshot(store: Store) -> dict[str, list[Any]]:
             table.name: [tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key))]
             for table in metadata.sorted_tables
         }
+
+
+def count_queries(store: Store, queries: list[str]) -> None:
+    """Note every statement from here on."""
+    event.listen(
+        store._database._engine,
+        "before_cursor_execute",
+        lambda conn, cursor, statement, *rest: queries.append(statement),
+    )

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 from storage_cases import DEAD, ELSEWHERE, ME, FakeWorker, execute, make_spec, open_study, snapshot
+
 from tuner.errors import LeaseLost, StudyError
 from tuner.records import ClosePhase, Evaluation, GiveUp, Outcome
 from tuner.storage.store import Owner, Progress, Store
@@ -149,6 +150,18 @@ def test_death_of_the_whole_process_group_never_counts(store: Store) -> None:
         lease = store.acquire_planner("x", ME)
         assert worker.record().state == "waiting"
     assert lease.epoch == 6
+    assert execute(store, "SELECT num_deaths FROM tuner_trials") == [(0,)]
+
+
+@pytest.mark.parametrize("owner", [DEAD, ELSEWHERE], ids=["dead, but so is the planner", "out of reach"])
+def test_worker_that_nobody_saw_die_is_replaced_without_counting(store: Store, owner: Owner) -> None:
+    lease = open_study(store, [make_spec()])
+    store.release(lease)
+    store.acquire_planner("x", owner)
+    for _ in range(5):
+        FakeWorker.next(store, owner=owner).begin()
+        execute(store, EXPIRE)
+    assert FakeWorker.next(store).record().outcome is None
     assert execute(store, "SELECT num_deaths FROM tuner_trials") == [(0,)]
 
 

@@ -34,7 +34,7 @@ def answer_command(
     with opened_store(home, storage) as store:
         study = load_study_record(store, name)
     if as_json:
-        print(as_text(answer_payload(study, answer_so_far(study), reasons(study))))
+        print(as_text(answer_payload(study, answer_so_far(study), why=reasons(study))))
     else:
         for line in [*answer_lines(study), *(f"- {reason}" for reason in reasons(study))]:
             print(plain(line))
@@ -51,7 +51,7 @@ def answer_lines(study: StudyRecord) -> list[str]:
     if found is not None:
         test = "" if found.test_value is None else f"; test {found.metric} {number(found.test_value)}"
         return [
-            f"train for {lengths.text(found.max_train_steps)} ({found.verdict})",
+            f"train for {lengths.text(found.max_train_steps)}; verdict on the budget of round 1: {found.verdict}",
             f"with {params_text(found.params)}",
             f"{found.metric} {number(found.best_value)} at step {found.best_step:,} of trial {found.best_trial}{test}",
             f"sharing: {found.sharing}",
@@ -61,6 +61,6 @@ def answer_lines(study: StudyRecord) -> list[str]:
         return ["no answer yet: no trial of round 1 has ended with a curve that may be judged"]
     return [
         f"no answer yet; best so far: {best.metric} {number(best.best_value)} at step {best.best_step:,}"
-        f" of {lengths.text(best.max_train_steps)} (trial {best.best_trial}; the budget: {best.verdict})",
+        f" of {lengths.text(best.max_train_steps)} (trial {best.best_trial}); budget of round 1: {best.verdict}",
         f"with {params_text(best.params)}",
     ]

@@ -28,7 +28,7 @@ def check_command(
     tuner check studies/quickstart.yaml
     tuner check studies/quickstart.yaml round_1.num_trials=12
     """
-    from tuner.cli.console import stdout_console, table, warn
+    from tuner.cli.console import show, table, warn
     from tuner.cli.plain import plain
     from tuner.config.load import load_study
     from tuner.protocol.plan import closed_form_plan
@@ -37,12 +37,11 @@ def check_command(
     plan = closed_form_plan(loaded.config)
     for warning in loaded.warnings:
         warn(warning)
-    console = stdout_console()
-    console.print(plain(f"{study}: study {loaded.config.study} is well formed; it would run at most:"), soft_wrap=True)
-    console.print(table(COLUMNS, [_row(phase) for phase in plan], right=NUMBERS))
+    print(plain(f"{study}: study {loaded.config.study} is well formed; it would run:"))
+    show(table(COLUMNS, [_row(phase) for phase in plan], right=NUMBERS, fold=("when",)))
     most = sum(phase.max_trials * phase.max_steps for phase in plan)
     least = sum(phase.min_trials * phase.min_steps for phase in plan)
-    console.print(f"in all {_range(least, most)} updates, before sharing", soft_wrap=True)
+    print(f"in all {_range(least, most)} updates, before sharing")
 
 
 def _row(phase: PlannedPhase) -> tuple[Any, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from tuner.cli.plain import plain
@@ -34,16 +36,27 @@ def _console(*, stderr: bool) -> Console:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = (), title: str | None = None
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = (), fold: Iterable[str] = ()
 ) -> Table:
-    """A plain table; columns named in `right` hold numbers. None prints as a dash."""
-    drawn = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, header_style="bold")
-    aligned = set(right)
-    for column in columns:
-        drawn.add_column(column, justify="right" if column in aligned else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(DASH if cell is None else plain(str(cell)) for cell in row))
+    """A plain table; columns named in `right` hold numbers, those in `fold` may wrap. None prints as a dash."""
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    cells = [[DASH if cell is None else plain(str(cell)) for cell in row] for row in rows]
+    aligned, folding = set(right), set(fold)
+    for index, column in enumerate(columns):
+        texts = [column, *(row[index] for row in cells)]
+        words = [word for text in texts for word in text.split()] if column in folding else texts
+        justify: Literal["left", "right"] = "right" if column in aligned else "left"
+        drawn.add_column(column, justify=justify, overflow="fold", min_width=max(map(cell_len, words), default=1))
+    for row in cells:
+        drawn.add_row(*row)
     return drawn
+
+
+def show(drawn: Table) -> None:
+    """Print a table whole on stdout: a terminal that is too narrow wraps its lines, nothing is cut off."""
+    console = stdout_console()
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=10_000), drawn).minimum)
+    console.print(drawn)
 
 
 def warn(message: str) -> None:

@@ -145,3 +145,7 @@ def _show_usage(error: typer.TyperException) -> int:
         return _tell(error.format_message(), error.exit_code)
     show()
     return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -174,7 +174,7 @@ def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: _Run
     from tuner.cli.watching import Watcher
     from tuner.engines.local import LocalEngine
     from tuner.engines.pool import WorkerPool
-    from tuner.engines.sizing import default_num_workers
+    from tuner.trials.devices import default_num_workers
     from tuner.trials.messages import WorkerJob
     from tuner.trials.mirror import Mirror
     from tuner.trials.planner import Planner

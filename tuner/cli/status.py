@@ -10,8 +10,6 @@ import typer
 from tuner.cli.options import DEFAULT_HOME, HomeOption, JsonOption, StorageOption
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tuner.records import PhaseRecord, StudyRecord
     from tuner.storage.store import Store
 
@@ -43,7 +41,7 @@ def status_command(
 
 
 def _list_studies(store: Store, *, as_json: bool) -> None:
-    from tuner.cli.console import stdout_console, table
+    from tuner.cli.console import show, table
     from tuner.cli.reading import live_state
     from tuner.report.payloads import as_text
 
@@ -66,11 +64,10 @@ def _list_studies(store: Store, *, as_json: bool) -> None:
             else (None,) * 3
         )
         cells.append((row.name, states[row.name], *shown, row.created_at))
-    stdout_console().print(table(columns, cells, right=("max_train_steps",)))
+    show(table(columns, cells, right=("max_train_steps",), fold=("verdict",)))
 
 
 def _show_study(store: Store, name: str, *, as_json: bool) -> None:
-    from tuner.cli.console import stdout_console
     from tuner.cli.reading import load_study_record
     from tuner.report.payloads import as_text, status_payload
 
@@ -79,29 +76,28 @@ def _show_study(store: Store, name: str, *, as_json: bool) -> None:
     if as_json:
         print(as_text(payload))
         return
-    console = stdout_console()
-    _print_head(console, study)
-    _print_phases(console, study)
-    _print_bill(console, payload)
+    _print_head(study)
+    _print_phases(study)
+    _print_bill(payload)
 
 
-def _print_head(console: Console, study: StudyRecord) -> None:
+def _print_head(study: StudyRecord) -> None:
     from tuner.cli.answer import answer_lines
     from tuner.cli.plain import plain
 
     reason = f": {study.reason}" if study.reason else ""
-    console.print(plain(f"{study.name} is {study.state.replace('_', ' ')}{reason}"), soft_wrap=True)
+    print(plain(f"{study.name} is {study.state.replace('_', ' ')}{reason}"))
     for line in answer_lines(study):
-        console.print(plain(line), soft_wrap=True)
+        print(plain(line))
 
 
-def _print_phases(console: Console, study: StudyRecord) -> None:
-    from tuner.cli.console import table
+def _print_phases(study: StudyRecord) -> None:
+    from tuner.cli.console import show, table
 
     if study.phases:
         columns = ("phase", "max_train_steps", "trials", "ended", "outcomes", "verdict")
         rows = [_phase_row(phase) for phase in study.phases]
-        console.print(table(columns, rows, right=("max_train_steps", "trials", "ended")))
+        show(table(columns, rows, right=("max_train_steps", "trials", "ended"), fold=("outcomes", "verdict")))
 
 
 def _phase_row(phase: PhaseRecord) -> tuple[Any, ...]:
@@ -112,8 +108,8 @@ def _phase_row(phase: PhaseRecord) -> tuple[Any, ...]:
     return phase.name, f"{phase.plan.max_train_steps:,}", len(phase.trials), num_ended, counts, verdict
 
 
-def _print_bill(console: Console, payload: dict[str, Any]) -> None:
+def _print_bill(payload: dict[str, Any]) -> None:
     steps = ", ".join(f"{account.replace('_', ' ')} {count:,}" for account, count in payload["steps"].items())
     seconds = ", ".join(f"{account} {value:,.1f}" for account, value in payload["seconds"].items())
-    console.print(f"steps: {steps}", soft_wrap=True)
-    console.print(f"worker seconds: {seconds}", soft_wrap=True)
+    print(f"steps: {steps}")
+    print(f"worker seconds: {seconds}")

@@ -10,16 +10,8 @@ if TYPE_CHECKING:
     from tuner.records import TrialRecord
 
 COLUMNS = (
-    "trial",
-    "phase",
-    "no.",
+    *("trial", "phase", "no.", "outcome", "steps", "best step", "best value", "last value", "forked from"),
     "params",
-    "outcome",
-    "steps",
-    "best step",
-    "best value",
-    "last value",
-    "forked from",
 )
 NUMBERS = ("trial", "no.", "steps", "best step", "best value", "last value")
 
@@ -46,9 +38,9 @@ def trials_command(
     if as_json:
         print(as_text(trials_payload(study)))
         return
-    from tuner.cli.console import stdout_console, table
+    from tuner.cli.console import show, table
 
-    stdout_console().print(table(COLUMNS, [_row(trial) for trial in study.trials()], right=NUMBERS))
+    show(table(COLUMNS, [_row(trial) for trial in study.trials()], right=NUMBERS, fold=("params",)))
 
 
 def _row(trial: TrialRecord) -> tuple[Any, ...]:
@@ -59,11 +51,11 @@ def _row(trial: TrialRecord) -> tuple[Any, ...]:
         trial.trial,
         trial.phase,
         trial.number,
-        params_text(trial.params),
         outcome_text(trial),
-        f"{trial.last_step:,} / {trial.spec.max_train_steps:,}",
+        f"{trial.last_step:,} of {trial.spec.max_train_steps:,}",
         None if trial.best_step is None else f"{trial.best_step:,}",
         None if trial.best_value is None else number(trial.best_value),
         None if trial.last_value is None else number(trial.last_value),
         None if fork is None else f"{fork.trial}@{fork.step:,}",
+        params_text(trial.params),
     )

@@ -33,7 +33,7 @@ def validate(data: Any, origins: Origins) -> StudyConfig:
     try:
         config = StudyConfig.model_validate(data)
     except ValidationError as error:
-        problems += _translate(error.errors(include_url=False), data, {problem.path for problem in problems})
+        problems += _translate(error.errors(include_url=False), data)
         raise_problems(problems, origins)
         raise AssertionError("every validation error is a problem") from error
     raise_problems(problems, origins)
@@ -57,15 +57,14 @@ def _wrong_kinds(node: Node, data: Any, path: KeyPath) -> Iterator[tuple[KeyPath
         yield path, node
 
 
-def _translate(errors: list[ErrorDetails], data: Any, known: set[KeyPath]) -> Iterator[Problem]:
+def _translate(errors: list[ErrorDetails], data: Any) -> Iterator[Problem]:
+    """One problem per error, without the branches of a union that an item inside has already explained."""
     located = [(_path(error["loc"], data, error["type"] == "missing"), error) for error in errors]
     paths = [path for path, _ in located]
     for path, error in located:
         is_outer = any(other != path and other[: len(path)] == path for other in paths)
-        if path in known or (is_outer and error["type"] != "value_error"):
-            continue
-        known.add(path)
-        yield _problem(path, error, data)
+        if not is_outer or error["type"] == "value_error":
+            yield _problem(path, error, data)
 
 
 def _problem(path: KeyPath, error: ErrorDetails, data: Any) -> Problem:

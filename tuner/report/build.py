@@ -67,7 +67,7 @@ def build_report(
 def _answer(source: Source) -> dict[str, Any]:
     study = source.study
     status = status_payload(study, source.bill)
-    return answer_payload(study, source.so_far(), reasons(study)) | {
+    return answer_payload(study, source.so_far(), why=reasons(study)) | {
         "phases": status["phases"],
         "steps": status["steps"],
     }

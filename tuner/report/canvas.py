@@ -155,14 +155,15 @@ def _start(group: list[float]) -> float:
 
 
 def label_lines(axes: Axes, labels: Sequence[tuple[float, str, Any]]) -> None:
-    """Name lines at the right edge of the axes, moved apart where they would overlap: (y in data units, text, colour)."""
+    """Name lines at the right edge of the axes, moved apart where they overlap: (y in data units, text, colour)."""
     if not labels:
         return
     low, high = axes.get_ylim()
-    place = axes.get_subplotspec()
+    figure, place = axes.get_figure(root=True), axes.get_subplotspec()
+    height = float(figure.get_size_inches()[1]) if figure else 4.0
     num_rows = place.get_gridspec().nrows if place else 1
     # A line of text is 0.15 inches high; titles, ticks and the legend take about a third of the figure.
-    gap = (high - low) * 0.15 / (0.68 * float(axes.get_figure(root=True).get_size_inches()[1]) / num_rows)
+    gap = (high - low) * 0.15 / (0.68 * height / num_rows)
     wanted = [min(max(y, low), high) for y, _, _ in labels]
     for (y, text, colour), placed in zip(labels, _within(spread(wanted, gap), low, high, gap), strict=True):
         axes.annotate(

@@ -57,7 +57,7 @@ def answer_fields(answer: Answer | None) -> dict[str, Any] | None:
     }
 
 
-def answer_payload(study: StudyRecord, so_far: Answer | None, why: list[str]) -> dict[str, Any]:
+def answer_payload(study: StudyRecord, so_far: Answer | None, *, why: list[str]) -> dict[str, Any]:
     """`tuner answer NAME --json` and `answer.json`; `best_so_far` while there is no answer yet."""
     fields = answer_fields(study.answer)
     if study.answer is not None and fields is not None:

@@ -12,7 +12,7 @@ EDGE_SHARE = 0.05
 """A value within this share of the range from its end counts as being at the edge (ours)."""
 
 
-def edge_of(config: StudyConfig, name: str, params: Params) -> Literal["lower", "upper"] | None:
+def edge_of(config: StudyConfig, name: str, *, params: Params) -> Literal["lower", "upper"] | None:
     """The edge that a point's value leans on; None inside the range, and for choices."""
     dimension, value = config.search_space[name], params.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or dimension.low is None or dimension.high is None:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from tuner.config.resolve import execution_spec
 from tuner.config.schema import StudyConfig
 from tuner.errors import ConfigError
@@ -41,9 +39,11 @@ class Sharing:
 class Bench:
     """A worker's surroundings. Workloads are kept between trials (warm worker); models never are."""
 
-    def __init__(self, store: Store, config: StudyConfig, *, folder: Path, sharing: Sharing, control: Control) -> None:
+    def __init__(
+        self, store: Store, config: StudyConfig, *, folder: Path, device: str, sharing: Sharing, control: Control
+    ) -> None:
         self.store, self.config, self.sharing, self.control = store, config, sharing, control
-        self.device = resolve_device(config.execution.device)
+        self.device = device
         self.on_progress: Callable[[int, int], None] = lambda trial, step: None
         self._folder = folder
         self._workloads: dict[tuple[tuple[str, Value], ...], Workload] = {}
@@ -87,17 +87,3 @@ class Bench:
             hyperparameters=workload_hyperparameters(self.config.workload),
         )
 
-
-def resolve_device(setting: str) -> str:
-    """The device that `execution.device` means on this machine.
-
-    Raises:
-        ConfigError: if cuda is asked for and there is none.
-    """
-    if setting == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if setting == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "execution.device: torch has no CUDA here; use execution.device=cpu, or install torch with CUDA"
-        )
-    return setting

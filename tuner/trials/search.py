@@ -49,9 +49,9 @@ def place(dimension: Dimension, u: float) -> Value:
 
 def _interpolate(scale: str, low: float, high: float, u: float) -> float:
     if scale == "log":
-        return low * (high / low) ** u
+        return float(low * (high / low) ** u)
     if scale == "one_minus_log":
-        return 1 - (1 - low) * ((1 - high) / (1 - low)) ** u
+        return float(1 - (1 - low) * ((1 - high) / (1 - low)) ** u)
     return low + (high - low) * u
 
 

@@ -19,6 +19,7 @@ from tuner.storage.leases import Owner
 from tuner.storage.store import Claim, Store
 from tuner.training.scoring import score_weights
 from tuner.trials.bench import Bench, Control, Sharing
+from tuner.trials.devices import resolve_device
 from tuner.trials.messages import (
     AtStep,
     Crashed,
@@ -91,10 +92,12 @@ class _Worker:
         self._store = Store.open(job.storage_url, job.home, create=False)
         self._owner = Owner.of_this_process(f"worker {job.index}")
         study = self._store.study(job.study)
+        config = config_from_json(study.config)
         self._bench = Bench(
             self._store,
-            config_from_json(study.config),
+            config,
             folder=Path(study.folder),
+            device=resolve_device(config.execution.device, worker=job.index),
             sharing=Sharing(share=job.share, other_numerics=job.other_numerics),
             control=line.control,
         )

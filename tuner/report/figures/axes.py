@@ -93,11 +93,13 @@ def _placing(axes: Axes, panel: AxisPanel) -> Callable[[float | str], float]:
         axes.set_xlim(-0.5, len(names) - 0.5)
         return lambda value: float(names.index(str(value)))
     values = [*numbers, *(panel.edges or ())]
+    place = axes.get_subplotspec()
+    is_narrow = place is not None and place.get_gridspec().ncols > 2
     if panel.scale == "log" and min(values) > 0:
-        log_x(axes, values, is_narrow=True)
+        log_x(axes, values, is_narrow=is_narrow)
     elif panel.scale == "one_minus_log" and max(values) < 1:
         axes.set_xlabel(f"1 - {panel.name} (log scale)")
-        log_x(axes, [1 - value for value in values], is_narrow=True)
+        log_x(axes, [1 - value for value in values], is_narrow=is_narrow)
         return lambda value: 1 - float(value)
     else:
         pad = 0.06 * (max(values) - min(values)) or 0.5

@@ -19,17 +19,18 @@ def answer_section(source: Source) -> Section:
     answer = study.answer
     return Section(
         title="The answer",
-        claim=f"Train for {source.lengths().text(answer.max_train_steps)}: the budget was judged {answer.verdict}.",
+        claim=f"Train for {source.lengths().text(answer.max_train_steps)}.",
         evidence=(*_found(source, answer), *_unfinished(source)),
         code=_reproduce(source),
         caveat="It holds for this model, data, batch size and optimizer: a change of architecture, data, augmentation "
         "or batch size re-opens the budget.",
-        tone="open" if "undecided" in answer.verdict else "good",
+        tone="good" if answer.verdict in ("adequate", "too long") else "open",
     )
 
 
 def _found(source: Source, answer: Answer) -> tuple[str, ...]:
     lines = [
+        f"Verdict on the budget of round 1, which the longer rounds extend: {answer.verdict}",
         f"Settings: {params_text(answer.params)}",
         f"Best validation {answer.metric}: {number(answer.best_value)} at step {answer.best_step:,} of trial "
         f"{answer.best_trial}{_spread(source)}",
@@ -45,8 +46,10 @@ def _spread(source: Source) -> str:
     if trial is None:
         return ""
     values = values_by_point(source.study.phase(trial.phase)).get(point_key(trial.params), [])
+    deviation = source.seed_deviation()
     if len(values) < 2:
-        return "; its spread over seeds is unknown (one seed)"
+        known = "unknown" if deviation is None else f"{deviation:.2g}, pooled over other points"
+        return f", with one seed; seed deviation {known}"
     return f"; over {len(values)} seeds {number(mean(values))} ± {stdev(values):.2g}"
 
 
@@ -73,7 +76,7 @@ def _so_far(source: Source, best: Answer) -> str:
     return (
         f"Best so far: validation {best.metric} {number(best.best_value)} at step {best.best_step:,} of "
         f"{source.lengths().text(best.max_train_steps)} (trial {best.best_trial}), with {params_text(best.params)}; "
-        f"the budget: {best.verdict}"
+        f"budget of round 1: {best.verdict}"
     )
 
 

@@ -30,8 +30,8 @@ def axis_sections(source: Source) -> list[Section]:
                     name="axes", figure=figure, alt="Best value of every trial against each searched hyperparameter"
                 ),
             ),
-            caveat="Each panel shows one axis of points that differ in all axes: a cloud without a slope may still hide "
-            "an effect. Longer rounds start from the better points of shorter ones.",
+            caveat="Each panel shows one axis of points that differ in all axes: a cloud without a slope may still "
+            "hide an effect. Longer rounds start from the better points of shorter ones.",
         )
     ]
 
@@ -40,7 +40,9 @@ def _claim(source: Source) -> str:
     best = source.best_trial()
     if best is None:
         return "No trial is best yet."
-    leaning = {name: edge for name in source.config.search_space if (edge := edge_of(source.config, name, best.params))}
+    leaning = {
+        name: edge for name in source.config.search_space if (edge := edge_of(source.config, name, params=best.params))
+    }
     at = ", ".join(
         f"{name}={value_text(best.params[name])}" for name in source.config.search_space if name in best.params
     )

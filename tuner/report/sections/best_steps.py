@@ -21,18 +21,15 @@ def _section(source: Source, found: BestSteps) -> Section:
     everyone, leaders = check.everyone, check.leaders
     budget = source.lengths().text(check.max_train_steps)
     verdict = found.verdict or "not judged yet"
-    counts = tuple(
-        (what, all_.count, all_.total, all_.low, all_.high, lead.count, lead.total, lead.low, lead.high)
-        for what, all_, lead in (
-            ("best step in the last 25 %", everyone.best_late, leaders.best_late),
-            ("best step in the first 10 %", everyone.best_early, leaders.best_early),
-            ("first good step in the first 10 %", everyone.good_early, leaders.good_early),
-        )
+    counts = (
+        ("best step in the last 25 %", str(everyone.best_late), str(leaders.best_late)),
+        ("best step in the first 10 %", str(everyone.best_early), str(leaders.best_early)),
+        ("first good step in the first 10 %", str(everyone.good_early), str(leaders.good_early)),
     )
     return Section(
         title=f"Step budget of {found.phase}",
-        claim=f"{budget} in {found.phase}: {verdict}. {check.num_late} of {check.num_feasible} feasible trials were best "
-        f"in their last quarter, {check.num_early} in their first tenth.",
+        claim=f"{budget} in {found.phase}: {verdict}. {check.num_late} of {check.num_feasible} feasible trials were "
+        f"best in their last quarter, {check.num_early} in their first tenth.",
         evidence=(*((found.reason,) if found.reason else ()), *_second_metric(source, found)),
         drawings=(
             Drawing(
@@ -46,12 +43,12 @@ def _section(source: Source, found: BestSteps) -> Section:
             Table(
                 name=f"best-steps-{found.phase}",
                 title="Counts, with 95 % Wilson intervals of the shares",
-                columns=("", "all", "of", "low", "high", "best group", "of", "low", "high"),
+                columns=("trials with their", "all feasible", "best group"),
                 rows=counts,
             ),
         ),
-        caveat=f"A verdict needs {MIN_PERCENT} % of all feasible trials and of the best group. Each best step is known to "
-        f"one evaluation interval ({check.eval_every_steps:,} updates).",
+        caveat=f"A verdict needs {MIN_PERCENT} % of all feasible trials and of the best group. Each best step is known "
+        f"to one evaluation interval ({check.eval_every_steps:,} updates).",
         tone="open" if "undecided" in verdict or found.verdict is None else "plain",
     )
 

@@ -43,7 +43,9 @@ def caveats_section(source: Source) -> Section:
 
 
 def _edges(source: Source, best: TrialRecord) -> str:
-    edges = {name: edge for name in source.config.search_space if (edge := edge_of(source.config, name, best.params))}
+    edges = {
+        name: edge for name in source.config.search_space if (edge := edge_of(source.config, name, params=best.params))
+    }
     if not edges:
         return "No: it lies inside the range on every axis."
     return "Yes: " + ", ".join(f"{name} is at its {edge} edge; widen it" for name, edge in edges.items()) + "."
@@ -108,8 +110,8 @@ def _seeds(source: Source, phase: PhaseRecord) -> str:
         return "Unknown: nothing was replicated; give round_2 more than one seed."
     sign = sign_of(phase.plan.eval.direction)
     means = sorted(sign * fmean(values) for values in values_by_point(phase).values())
-    seeds = max(len(trials) for trials in replicas(phase).values())
-    known = f"One seed deviates by {number(deviation)} (pooled; up to {seeds} seeds a point)"
+    replicated = sum(len(trials) > 1 for round_ in source.rounds for trials in replicas(round_).values())
+    known = f"One seed deviates by {number(deviation)} (pooled over {replicated} points)"
     if len(means) < 2:
         return f"{known}."
     gap = means[1] - means[0]

@@ -36,8 +36,8 @@ def curve_sections(source: Source) -> list[Section]:
                 )
                 for phase, picture in drawn
             ),
-            caveat="Dots mark best steps. Values beyond the axis are cut off, so that the first updates and diverged trials "
-            "do not flatten the rest; every value is in the database table tuner_evals.",
+            caveat="Dots mark best steps. Values beyond the axis are cut off, so that the first updates and diverged "
+            "trials do not flatten the rest; every value is in the database table tuner_evals.",
         )
     ]
 

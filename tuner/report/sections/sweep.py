@@ -28,8 +28,8 @@ def sweep_sections(source: Source) -> list[Section]:
             evidence=_evidence(source, phase),
             drawings=(Drawing(name="sweep", figure=draw_sweep(picture), alt=claim),),
             tables=(_table(source, phase),),
-            caveat="The fastest rate favours high rates, and perfect fit is measured without regularisation: this is the "
-            "first candidate for the budget, not the answer. Steps to fit are known to one evaluation interval.",
+            caveat="The fastest rate favours high rates, and perfect fit is measured without regularisation: this is "
+            "the first candidate for the budget, not the answer. Steps to fit are known to one evaluation interval.",
             tone="open" if found is None else "plain",
         )
     ]
@@ -47,8 +47,8 @@ def _claim(source: Source, phase: PhaseRecord, found: Standings | None) -> str:
 
 def _evidence(source: Source, phase: PhaseRecord) -> tuple[str, ...]:
     told = [decision.reason for decision in source.study.decisions if decision.phase == phase.name]
-    reason = [phase.reason] if phase.reason and phase.reason not in told else []
-    return tuple(told + reason)
+    is_told = any(phase.reason in reason for reason in told) if phase.reason else True
+    return tuple(told) if is_told or phase.reason is None else (*told, phase.reason)
 
 
 def _picture(source: Source, phase: PhaseRecord, found: Standings | None) -> SweepPicture:

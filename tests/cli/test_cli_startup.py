@@ -1,0 +1,63 @@
+"""How fast commands start, and what they leave alone: measured in fresh processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "transformers", "pandas", "optuna", "sqlalchemy", "alembic", "matplotlib", "scipy", "tensorboard")
+ROOT = Path(__file__).parents[2]
+
+
+def heavy_modules(*arguments: str) -> list[str]:
+    """The heavy libraries that a command has imported when it ends."""
+    code = (
+        "import sys; from tuner.cli.main import run_command_line\n"
+        f"code = run_command_line({list(arguments)!r})\n"
+        f"print('LOADED', code, *[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    last = run.stdout.splitlines()[-1].split()
+    assert last[:2] == ["LOADED", "0"], run.stderr
+    return last[2:]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert heavy_modules("--help") == []
+
+
+def test_help_starts_within_four_tenths_of_a_second() -> None:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "tuner.cli.main", "--help"], capture_output=True, check=True, cwd=ROOT)
+        seconds.append(time.perf_counter() - start)
+    # The fastest of five: what the program costs, not what the machine is busy with.
+    assert min(seconds) < 0.4
+
+
+def test_check_imports_nothing_heavy(tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "study: small\n"
+        "workload: {kind: python, class: 'missing_module:Missing'}\n"
+        "budget: {max_steps: 2000, perfect_fit: {metric: loss, at_most: 1.2}}\n"
+        "search_space: {learning_rate: {low: 1e-4, high: 1e-2, scale: log}}\n"
+    )
+    assert heavy_modules("check", str(study)) == []
+
+
+@pytest.mark.parametrize("command", ["status", "trials", "answer", "best-steps"])
+def test_reading_commands_import_the_database_alone(command: str, stored_home: Path) -> None:
+    assert set(heavy_modules(command, "quickstart", "--home", str(stored_home))) <= {"sqlalchemy"}
+
+
+def test_module_runs_as_a_program() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "tuner.cli.main", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert run.stdout.startswith("tuner ")

@@ -1,0 +1,144 @@
+"""What the sections say follows from the records: edges, seeds, order changes, overfitting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sample_studies import BILL, make_config, make_phase, make_sweep, quickstart_study, unfinished_study
+
+from tuner.records import Outcome, StudyRecord
+from tuner.report.payloads import answer_payload, as_text, trial_payload
+from tuner.report.search_edges import edge_of
+from tuner.report.section import Section
+from tuner.report.sections.all_sections import all_sections
+from tuner.report.so_far import answer_so_far
+from tuner.report.source import Source
+from tuner.report.wording import Lengths, params_text
+
+
+def sections_of(study: StudyRecord) -> dict[str, Section]:
+    source = Source(study=study, config=make_config(), bill=BILL, command="tuner run x", decision_times=())
+    return {section.title: section for section in all_sections(source)}
+
+
+def questions(study: StudyRecord) -> dict[str, str]:
+    (table,) = sections_of(study)["Before you believe it"].tables
+    return dict(table.rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "edge"),
+    [
+        ("learning_rate", 2.05e-4, "lower"),
+        ("learning_rate", 1e-3, None),
+        ("learning_rate", 1.19e-2, "upper"),
+        ("dropout", 0.0, "lower"),
+        ("dropout", 0.29, "upper"),
+        ("beta1", 0.989, "upper"),
+        ("beta1", 0.9, None),
+        ("beta1", 0.8, "lower"),
+    ],
+)
+def test_edges_are_measured_in_the_scale_that_was_searched(name: str, value: float, edge: str | None) -> None:
+    config = make_config(searched=("learning_rate", "dropout", "beta1"))
+    assert edge_of(config, name, params={name: value}) == edge
+
+
+def test_questions_are_answered_with_numbers() -> None:
+    told = questions(quickstart_study())
+    assert told["How many trials were infeasible?"].startswith("budget_sweep 1 of 5 (diverged); round_1 0 of 6;")
+    assert told["Is the best point at an edge of the search?"].startswith("No")
+    assert "pooled over 2 points" in told["How much of the differences is seed?"]
+
+
+def test_overfitting_best_trial_is_told() -> None:
+    study = quickstart_study()
+    assert study.answer is not None
+    best = study.answer.best_trial
+    rising = tuple((step, 2.0 + abs(step - 800) * 1e-3) for step in range(100, 1700, 100))
+    falling = tuple((step, 3.0 - step * 1e-3) for step, _ in rising)
+    curves = dict(study.curves) | {best: {("validation", "loss"): rising, ("train", "loss"): falling}}
+    phases = tuple(
+        replace(
+            phase,
+            trials=tuple(
+                replace(t, best_step=800, best_value=2.0, last_value=rising[-1][1]) if t.trial == best else t
+                for t in phase.trials
+            ),
+        )
+        for phase in study.phases
+    )
+    told = questions(replace(study, curves=curves, phases=phases))
+    assert "try regularisation" in told["Does the best trial overfit?"]
+    assert told["Was the best trial still improving at its end?"].startswith("It got worse")
+
+
+def test_seeds_that_were_never_replicated_are_called_unknown() -> None:
+    assert questions(unfinished_study())["How much of the differences is seed?"].startswith("Unknown")
+
+
+def test_sweep_on_the_edge_says_so() -> None:
+    made = make_sweep(rates=(3.2e-3, 8e-3, 2e-2))
+    phase = make_phase("budget_sweep", "budget_sweep", 2000, made, verdict=None, reason=None)
+    trials = tuple(replace(trial, trial=trial.number + 1) for trial in phase.trials)
+    curves = {m.trial.number + 1: m.curves for m in made}
+    study = StudyRecord(name="x", state="running", phases=(replace(phase, trials=trials),), curves=curves)
+    assert "it lies on the lower edge of the grid" in sections_of(study)["Budget sweep"].claim
+
+
+def test_rounds_are_compared_in_order_and_in_seed_deviations() -> None:
+    section = sections_of(quickstart_study())["round_1.2 against round_2: does it still hold?"]
+    assert "2 shared points" in section.claim
+    assert any("seed deviations" in line for line in section.evidence)
+    (table,) = section.tables
+    assert [row[6] for row in table.rows] == [1, 2]
+
+
+def test_ranks_put_the_better_value_first_for_metrics_that_rise() -> None:
+    study = quickstart_study()
+    rising = tuple(
+        replace(phase, plan=replace(phase.plan, eval=replace(phase.plan.eval, direction="maximize")))
+        for phase in study.phases
+    )
+    section = sections_of(replace(study, phases=rising))["round_1.2 against round_2: does it still hold?"]
+    (table,) = section.tables
+    assert table.rows[0][2] > table.rows[1][2]
+
+
+def test_best_so_far_is_what_the_answer_would_be() -> None:
+    study = unfinished_study()
+    found = answer_so_far(study)
+    assert found is not None
+    values = [trial.best_value for trial in study.phase("round_1").trials if trial.is_feasible]
+    assert found.best_value == min(values)
+    assert answer_so_far(replace(study, phases=study.phases[:1])) is None
+
+
+def test_payload_refuses_values_that_json_has_no_word_for() -> None:
+    study = quickstart_study()
+    assert study.answer is not None
+    broken = replace(study, answer=replace(study.answer, best_value=float("nan")))
+    with pytest.raises(ValueError, match="Out of range"):
+        as_text(answer_payload(broken, None, why=[]))
+
+
+def test_trial_payload_tells_forks_and_trials_that_have_no_outcome() -> None:
+    study = quickstart_study()
+    forked = study.phase("round_1.2").trials[0]
+    assert trial_payload(forked)["forked_from"] == {"trial": 6, "step": 680}
+    waiting = trial_payload(unfinished_study().phase("round_1").trials[-1])
+    assert (waiting["outcome"], waiting["reason"], waiting["best_step"]) == (None, None, None)
+    ended = trial_payload(replace(forked, outcome=Outcome("infeasible", "non-finite")))
+    assert (ended["outcome"], ended["reason"]) == ("infeasible", "non-finite")
+
+
+def test_lengths_are_told_in_epochs_once_the_data_is_known() -> None:
+    study = quickstart_study()
+    assert Lengths.of(study).text(1000) == "1,000 updates (32 epochs)"
+    assert Lengths.of(replace(study, decisions=())).text(1000) == "1,000 updates"
+
+
+def test_point_without_hyperparameters_is_named() -> None:
+    assert params_text({}) == "the fixed settings"
+    assert params_text({"learning_rate": 0.00123456, "seed": 3}) == "learning_rate=0.001235, seed=3"
