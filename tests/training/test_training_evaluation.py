@@ -20,13 +20,20 @@ from tuner.training.scoring import score_weights
 CPU = torch.device("cpu")
 
 
+class Random(Ragged):
+    """Scores that depend on torch's default generator."""
+
+    def score_sums(self, model, batch):
+        return {"loss": self.loss_sum(model, batch), "noise": torch.rand(())}
+
+
 class Noisy(Ragged):
     """A user's workload that draws from every generator while it scores."""
 
     def score_sums(self, model, batch):
         model.train()
-        torch.rand(3), np.random.rand(3), random.random()
-        return super().score_sums(model, batch)
+        noise = torch.rand(()) + np.random.rand() + random.random()
+        return {"loss": self.loss_sum(model, batch), "noise": noise}
 
 
 def test_the_loss_is_per_target_not_the_mean_of_batch_means():
@@ -70,12 +77,19 @@ def test_evaluation_leaves_random_states_and_train_flags_as_found():
     run.model[2].eval()
     flags = [module.training for module in run.model.modules()]
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    first = run.evaluate("train")
+    first = run.evaluate("train")["loss"]
     assert [module.training for module in run.model.modules()] == flags
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])
     assert random.getstate() == states[2]
-    assert run.evaluate("train") == first
+    assert run.evaluate("train")["loss"] == first
+
+
+def test_what_torch_draws_while_scoring_is_the_same_at_every_evaluation():
+    run = run_of(Random())
+    first = run.evaluate("train")["noise"]
+    torch.manual_seed(77)
+    assert run.evaluate("train")["noise"] == first
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -96,9 +110,7 @@ def test_saved_weights_score_as_the_run_did(tmp_path):
     expected = run.evaluate("test")
     for save in (run.save_weights, run.save_full):
         path = save(tmp_path / "any.safetensors").path
-        found = score_weights(
-            path, workload, split="test", eval_spec=EVAL, execution=EXECUTION, precision="bf16"
-        )
+        found = score_weights(path, workload, split="test", eval_spec=EVAL, execution=EXECUTION, precision="bf16")
         assert found == expected
 
 

@@ -79,11 +79,12 @@ def test_a_non_finite_training_loss_is_found_at_the_next_evaluation(at):
 
 
 def test_it_is_found_at_the_same_step_whatever_was_saved_in_between(tmp_path):
-    run = run_of(Breaking(at=3))
+    # In fp16 the update is skipped: the weights after it show nothing.
+    run = run_of(Breaking(at=3), precision="fp16")
     assert shown(events(run, checkpoints=(4,)))[-1] == ("NonFinite", 5)
-    run = advance(run_of(Breaking(at=3)), 4)
+    run = advance(run_of(Breaking(at=3), precision="fp16"), 4)
     run.save_full(tmp_path / "four.safetensors")
-    resumed = run_of(Breaking())
+    resumed = run_of(Breaking(), precision="fp16")
     resumed.load(tmp_path / "four.safetensors")
     assert events(resumed) == [NonFinite(global_step=5, what="training loss")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from training_workloads import Ragged, advance, language_model, run_of
 
 import tuner
+from tuner.errors import TryAgainLater
 from tuner.training.checkpoint import CheckpointDamaged, CheckpointMismatch
 
 HERE = Path(__file__).parent
@@ -106,6 +108,20 @@ def test_damage_is_detected(tmp_path):
     path.unlink()
     with pytest.raises(CheckpointDamaged, match="is missing"):
         run.load(path)
+
+
+def test_a_full_disk_leaves_nothing_behind_and_may_be_tried_again(tmp_path, monkeypatch):
+    run = advance(run_of(Ragged()), 3)
+    old = run.save_full(tmp_path / "one.safetensors")
+
+    def fill_the_disk(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fill_the_disk)
+    with pytest.raises(TryAgainLater, match=r"the disk is full: .*one\.safetensors could not be written"):
+        advance(run, 4).save_full(tmp_path / "one.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.safetensors"]
+    run_of(Ragged()).load(old.path, sha256=old.sha256)
 
 
 def test_equal_states_are_equal_files_and_leave_nothing_beside_them(tmp_path):

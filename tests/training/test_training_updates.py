@@ -45,9 +45,7 @@ def test_padding_carries_no_loss():
     for row in rows:
         # Alone a sequence needs no padding.
         loss = workload.loss_sum(run.model, workload.batch("train", np.array([row]))) / num_targets
-        for total, gradient in zip(
-            expected, torch.autograd.grad(loss, list(run.model.parameters())), strict=True
-        ):
+        for total, gradient in zip(expected, torch.autograd.grad(loss, list(run.model.parameters())), strict=True):
             total += gradient
     run.update()
     for one, other in zip(expected, gradients(run), strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -19,14 +18,14 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def long_home(tmp_path: Path) -> Iterator[Home]:
+def long_home(tmp_path: Path) -> Home:
     """A study that runs for longer than any of these tests looks at it."""
     home = Home(tmp_path)
     text = (
         home.study.read_text().replace("at_most: 0.05", "at_most: 0.0").replace("max_steps: 640", "max_steps: 640000")
     )
     home.study.write_text(text)
-    yield home
+    return home
 
 
 def test_ctrl_c_saves_within_ten_seconds_and_resume_goes_on_at_once(home: Home) -> None:

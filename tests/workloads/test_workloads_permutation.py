@@ -62,4 +62,3 @@ def test_the_order_never_changes_within_a_version():
 def test_impossible_positions_are_refused(start, count, num_examples):
     with pytest.raises(ValueError, match="num_examples >= 1"):
         stream_indices(0, start, count, num_examples)
-

@@ -11,7 +11,7 @@ import typer
 from tuner.cli.options import DEFAULT_HOME, HomeOption, StorageOption, StudyName
 
 if TYPE_CHECKING:
-    from tuner.storage.store import Store
+    pass
 
 
 def report_command(
@@ -37,7 +37,7 @@ def report_command(
 
     with opened_store(home, storage) as store:
         study, row = load_study_record(store, name, with_curves=True), store.study(name)
-        bill, times = store.bill(name), _decision_times(store, name)
+        bill, times = store.bill(name), store.decision_times(name)
     warn(f"drawing the report of {len(study.trials())} trials ...")
     from tuner.report.build import build_report
 
@@ -50,12 +50,6 @@ def report_command(
         decision_times=times,
     )
     print(written.page)
-
-
-def _decision_times(store: Store, name: str) -> list[str]:
-    """When each decision fell, where the store can tell."""
-    times = getattr(store, "decision_times", None)
-    return list(times(name)) if times is not None else []
 
 
 def default_folder(name: str) -> Path:

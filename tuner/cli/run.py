@@ -112,8 +112,8 @@ def _refuse_no_workers(workers: int | None) -> None:
 
 def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> StudyConfig:
     """The config to run: new, or the stored one with the changes that a started study accepts (D8)."""
-    from tuner.config.changes import refuse_or_merge
     from tuner.config.canonical import config_from_json, config_to_json
+    from tuner.config.changes import refuse_or_merge
 
     if config.study not in store.study_names():
         store.create_study(config.study, config=config_to_json(config), folder=str(folder), command=_command())

@@ -37,7 +37,7 @@ class Observer(Protocol):
     def warned(self, message: str) -> None: ...
 
 
-class Interrupted(TunerError):
+class Interrupted(TunerError):  # noqa: N818
     """A signal ended the run; everything was saved. Exit code 130 for Ctrl-C, 143 for SIGTERM."""
 
     def __init__(self, signal_number: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tuner.errors import StudyError
 from tuner.records import EvalSpec, Fork, Json, RunSpec
 from tuner.storage import attempts, checkpoints, evaluations
 from tuner.storage.forks import Runner, deepest_start
@@ -23,8 +24,9 @@ def begin_attempt(connection: Connection, lease: Lease, *, run: Runner, objectiv
     """Where the run starts, and the paths to unlink after the commit.
 
     Raises:
-        StudyError: if the trial was started on other numerics and has no checkpoint of these.
+        StudyError: if the trial was started from another recipe, or on other numerics and has no checkpoint of these.
     """
+    _refuse_other_recipe(connection, run)
     file = deepest_start(connection, run)
     step = 0 if file is None else file.global_step
     if file is not None and file.trial != run.trial:
@@ -49,6 +51,16 @@ def begin_attempt(connection: Connection, lease: Lease, *, run: Runner, objectiv
     )
     evaluations.summarise(connection, run.trial, objective)
     return Start(from_step=step, checkpoint=file, forked_from=_fork_of(connection, run.trial)), gone
+
+
+def _refuse_other_recipe(connection: Connection, run: Runner) -> None:
+    """A started trial whose data, code or libraries changed would silently become another one (D8)."""
+    known = connection.execute(select(trials.c.static_digest).where(trials.c.id == run.trial)).scalar()
+    if known is not None and known != run.request["static_digest"]:
+        raise StudyError(
+            f"trial {run.trial} was started with other data, user code or library versions than this worker finds; "
+            "bring those back and resume, or run the study under another name"
+        )
 
 
 def _go_back(connection: Connection, spec: RunSpec, *, trial: int, step: int) -> list[str]:

@@ -119,6 +119,11 @@ class Store:
             rows = loading.fetch(connection, name, with_curves=with_curves)
         return loading.build(rows)
 
+    def decision_times(self, name: str) -> list[str]:
+        """When each decision of a study was committed, in their order; UTC."""
+        with self._database.read() as connection:
+            return studies.decision_times(connection, name)
+
     def bill(self, name: str) -> dict[str, Any]:
         """Steps requested, executed, shared, recomputed, overshoot, stage_tree; and `seconds` by account.
 
@@ -225,9 +230,9 @@ class Store:
             _advance(connection, lease, progress)
 
     def add_checkpoint(
-        self, lease: Lease, checkpoint: NewCheckpoint, *, keep_steps: frozenset[int], progress: Progress
+        self, lease: Lease, *files: NewCheckpoint, keep_steps: frozenset[int], progress: Progress
     ) -> None:
-        """Store that a durable file exists, and drop what it makes superfluous; after the evaluation of its step.
+        """Store that durable files exist, and drop what they make superfluous; after the evaluation of their steps.
 
         `keep_steps` are the steps whose full state stays: planned forks and the last.
         """
@@ -235,15 +240,16 @@ class Store:
             row = leases.fence(connection, lease)
             if row.static_digest is None:
                 raise ValueError(f"trial {row.id} has not begun; call begin_attempt before add_checkpoint")
-            checkpoints.insert_row(
-                connection,
-                checkpoint,
-                trial=row.id,
-                epoch=lease.epoch,
-                static_digest=row.static_digest,
-                num_skipped_updates=progress.num_skipped_updates,
-            )
-            if checkpoint.kind == "full":
+            for file in files:
+                checkpoints.insert_row(
+                    connection,
+                    file,
+                    trial=row.id,
+                    epoch=lease.epoch,
+                    static_digest=row.static_digest,
+                    num_skipped_updates=progress.num_skipped_updates,
+                )
+            if any(file.kind == "full" for file in files):
                 connection.execute(update(trials).where(trials.c.id == row.id).values(num_deaths=0))
             objective = endings.objective_of(connection, row.id)
             gone = checkpoints.retain(

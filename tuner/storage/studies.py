@@ -12,7 +12,7 @@ from tuner.errors import StudyError
 from tuner.records import Answer, StudyState, from_json
 from tuner.storage.clock import timestamp
 from tuner.storage.rows import StudyRow
-from tuner.storage.tables import studies
+from tuner.storage.tables import decisions, studies
 
 
 def create(connection: Connection, name: str, *, config: str, folder: str, command: str) -> None:
@@ -56,6 +56,12 @@ def find(connection: Connection, name: str) -> Row[Any]:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known[:10])}"
     raise StudyError(f"there is no study {name!r}; {hint}")
+
+
+def decision_times(connection: Connection, name: str) -> list[str]:
+    """When each decision of a study was committed, in their order."""
+    at = select(decisions.c.created_at).where(decisions.c.study_id == find(connection, name).id)
+    return [str(time) for time in connection.execute(at.order_by(decisions.c.ordinal)).scalars()]
 
 
 def record(row: Row[Any]) -> StudyRow:

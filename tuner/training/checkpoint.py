@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from tuner.errors import ConfigError, TryAgainLater, TunerError
@@ -66,8 +66,13 @@ def weight_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 over the sorted names, types, shapes and raw bytes of parameters and buffers."""
+    return digest_of(weight_tensors(model))
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """`weights_digest` of tensors that were already taken from a model."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(weight_tensors(model).items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -82,24 +87,24 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Map
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     text = json.dumps({"format": CHECKPOINT_FORMAT, **facts}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    # In memory first: safetensors' own writer leaves files of its own naming behind when it is killed.
+    data = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata={_METADATA_KEY: text})
     try:
-        save_file(
-            {name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, metadata={_METADATA_KEY: text}
-        )
-        with temporary.open("rb") as file:
-            sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
         _fsync_folder(path.parent)
-    except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC}" in str(error):
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
             raise TryAgainLater(
                 f"the disk is full: {path} could not be written; free some space and run the command again"
             ) from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    return sha256, size
+    return hashlib.sha256(data).hexdigest(), len(data)
 
 
 def read_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

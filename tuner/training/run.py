@@ -7,6 +7,8 @@ carried from update to update, so a run that is saved and loaded anywhere goes o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ from tuner.training.checkpoint import (
     CheckpointMismatch,
     SavedFile,
     copy_into,
+    digest_of,
     read_checkpoint,
     weight_tensors,
-    weights_digest,
     write_checkpoint,
 )
 from tuner.training.evaluation import evaluate, on_device, seed_torch
@@ -35,6 +37,14 @@ from tuner.workloads.permutation import mix
 
 _INITIAL_WEIGHTS, _FORWARD = 0, 2
 _MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsCopy:
+    """Weights by name as they were after `global_step` updates."""
+
+    global_step: int
+    tensors: Mapping[str, torch.Tensor]
 
 
 class TrainingRun:
@@ -140,7 +150,7 @@ class TrainingRun:
         return self._keys.key_at(self.global_step)
 
     def weights_digest(self) -> str:
-        return weights_digest(self.model)
+        return digest_of(self._weights)
 
     def save_full(self, path: Path) -> SavedFile:
         """Everything that a run needs to go on from here."""
@@ -153,11 +163,16 @@ class TrainingRun:
         }
         return self._save(path, tensors, {"kind": "full", **facts})
 
-    def save_weights(self, path: Path) -> SavedFile:
-        """The weights only: enough to score or export them."""
-        return self._save(
-            path, {f"{_MODEL}{name}": tensor for name, tensor in self._weights.items()}, {"kind": "weights"}
-        )
+    def copy_weights(self) -> WeightsCopy:
+        """The weights as they are now, on the CPU, for a `save_weights` at a later step."""
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._weights.items()}
+        return WeightsCopy(global_step=self.global_step, tensors=tensors)
+
+    def save_weights(self, path: Path, weights: WeightsCopy | None = None) -> SavedFile:
+        """The weights only, as they are now or as they were copied: enough to score or export them."""
+        copy = WeightsCopy(global_step=self.global_step, tensors=self._weights) if weights is None else weights
+        tensors = {f"{_MODEL}{name}": tensor for name, tensor in copy.tensors.items()}
+        return self._save(path, tensors, {"kind": "weights", "global_step": copy.global_step})
 
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         """Go on from a full-state file of this run or of one with the same recipe up to there.
@@ -207,9 +222,10 @@ class TrainingRun:
         self._scaler.update()
 
     def _save(self, path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> SavedFile:
-        facts = {"global_step": self.global_step, "recipe_key": self.recipe_key(), **facts}
-        sha256, size = write_checkpoint(path, tensors, facts)
-        return SavedFile(path=path, sha256=sha256, weights_digest=self.weights_digest(), size_bytes=size)
+        step = facts.setdefault("global_step", self.global_step)
+        sha256, size = write_checkpoint(path, tensors, {**facts, "recipe_key": self._keys.key_at(step)})
+        weights = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
+        return SavedFile(path=path, sha256=sha256, weights_digest=digest_of(weights), size_bytes=size)
 
     def _require_ours(self, path: Path, facts: dict[str, Any]) -> None:
         if facts["kind"] != "full":

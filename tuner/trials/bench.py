@@ -86,4 +86,3 @@ class Bench:
             metrics=metrics,
             hyperparameters=workload_hyperparameters(self.config.workload),
         )
-

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +17,13 @@ from tuner.analysis.best_steps import best
 from tuner.analysis.divergence import is_diverged
 from tuner.errors import LeaseLost
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
+from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
+from tuner.training.checkpoint import CheckpointDamaged
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
 from tuner.training.monitor import Monitor
 from tuner.training.recipe import RecipeKeys, eval_key, numerics_key, numerics_segment, static_digest
-from tuner.training.run import TrainingRun
+from tuner.training.run import TrainingRun, WeightsCopy
 from tuner.training.schedule import trunk_end
 from tuner.trials.bench import Bench
 from tuner.trials.heartbeat import Heartbeat
@@ -35,7 +39,11 @@ def run_trial(claim: Claim, bench: Bench) -> Ending:
     """
     bench.control.lost.clear()
     with Heartbeat(bench.store, claim.lease, on_lost=bench.control.lost.set):
-        return _Attempt(claim, bench).carry_out()
+        try:
+            return _Attempt(claim, bench).carry_out()
+        except CheckpointDamaged:
+            bench.store.release(claim.lease)
+            return "released"
 
 
 class _Attempt:
@@ -52,9 +60,11 @@ class _Attempt:
         self._static = static_digest(self._spec, recipe)
         self._keys = RecipeKeys(self._static, self._spec)
         self._numerics = numerics_segment(self._execution)
+        self._numerics_key = numerics_key(self._numerics)
         self._eval_key = eval_key(self._plan.eval, recipe, self._spec.precision)
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
-        self._checkpoint_seconds = self._setup_seconds = 0.0
+        self._saving_seconds = self._setup_seconds = 0.0
+        self._best_weights: WeightsCopy | None = None
         self._saved_full_at = -1
         # Full state is kept where a longer plateau would leave this run, and at the end.
         self._keep = frozenset({trunk_end(self._spec), self._spec.max_train_steps, *self._spec.fork_steps})
@@ -76,18 +86,27 @@ class _Attempt:
             self._claim.lease,
             static_digest=self._static,
             numerics=self._numerics,
-            numerics_key=numerics_key(self._numerics),
+            numerics_key=self._numerics_key,
             eval_key=self._eval_key,
             key_at=self._keys.key_at,
             share=sharing.share,
             other_numerics=sharing.other_numerics,
         )
         if start.checkpoint is not None:
-            self._run.load(self._store.paths.resolve(start.checkpoint.path), sha256=start.checkpoint.sha256)
+            self._load(self._store.paths.resolve(start.checkpoint.path), start.checkpoint.sha256)
             self._saved_full_at = start.from_step
         for row in self._store.evaluations(self._trial.trial):
             self._curves[row.split, row.metric].append((row.global_step, row.value))
         return start
+
+    def _load(self, path: Path, sha256: str) -> None:
+        try:
+            self._run.load(path, sha256=sha256)
+        except CheckpointDamaged:
+            # Set aside, never used: without its file the row is passed over, and the one before it serves.
+            if path.exists():
+                path.rename(path.with_name(f"{path.name}.damaged"))
+            raise
 
     # ------------------------------------------------------------ training
 
@@ -110,7 +129,7 @@ class _Attempt:
                     if outcome is not None:
                         return self._end(outcome)
                 elif isinstance(event, CheckpointDue):
-                    self._save("full")
+                    self._save()
                 elif isinstance(event, NonFinite):
                     return self._end(Outcome("infeasible", "non-finite"))
                 elif isinstance(event, Interrupted):
@@ -124,13 +143,14 @@ class _Attempt:
         return Monitor(folder, log_every_steps=self._execution.log_every_steps, from_step=from_step)
 
     def _record(self, event: Evaluated) -> None:
-        self._store.record_evaluation(
-            self._claim.lease, event.evaluations, eval_key=self._eval_key, progress=self._progress()
-        )
+        with self._saving():
+            self._store.record_evaluation(
+                self._claim.lease, event.evaluations, eval_key=self._eval_key, progress=self._progress()
+            )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
         if self._plan.fit is None and self._is_best_at(event.global_step):
-            self._save("weights")
+            self._best_weights = self._run.copy_weights()
         self._bench.on_progress(self._trial.trial, event.global_step)
 
     def _is_best_at(self, step: int) -> bool:
@@ -168,7 +188,7 @@ class _Attempt:
 
     def _end(self, outcome: Outcome) -> Ending:
         if outcome.kind == "complete" and self._saved_full_at != self._run.global_step:
-            self._save("full")
+            self._save()
         digest = None if outcome.kind == "stopped" else self._run.weights_digest()
         self._store.end_trial(self._claim.lease, outcome, weights_digest=digest, progress=self._progress())
         return "ended"
@@ -177,40 +197,53 @@ class _Attempt:
         if self._bench.control.lost.is_set():
             raise LeaseLost(f"trial {self._trial.trial}: another worker took over")
         if self._saved_full_at != self._run.global_step:
-            self._save("full")
+            self._save()
         self._store.release(self._claim.lease)
         return "released"
 
-    def _save(self, kind: Literal["full", "weights"]) -> None:
-        began = time.perf_counter()
-        step = self._run.global_step
-        path = self._store.paths.checkpoint(
+    def _save(self) -> None:
+        """The full state at this step, and the best weights that no file holds yet.
+
+        Best weights wait in memory for the next checkpoint: a resume starts there and drops whatever came after.
+        """
+        with self._saving():
+            best_weights, self._best_weights = self._best_weights, None
+            files = [] if best_weights is None else [self._write("weights", best_weights)]
+            files.append(self._write("full", None))
+            self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
+        self._saved_full_at = self._run.global_step
+
+    def _write(self, kind: CheckpointKind, weights: WeightsCopy | None) -> NewCheckpoint:
+        step = self._run.global_step if weights is None else weights.global_step
+        paths = self._store.paths
+        path = paths.checkpoint(
             self._claim.study, self._trial.trial, global_step=step, kind=kind, epoch=self._claim.lease.epoch
         )
-        saved = self._run.save_full(path) if kind == "full" else self._run.save_weights(path)
-        self._checkpoint_seconds += time.perf_counter() - began
-        self._store.add_checkpoint(
-            self._claim.lease,
-            NewCheckpoint(
-                global_step=step,
-                kind=kind,
-                path=str(Path(path).relative_to(self._store.paths.home)),
-                sha256=saved.sha256,
-                weights_digest=saved.weights_digest,
-                size_bytes=saved.size_bytes,
-                recipe_key=self._keys.key_at(step),
-                numerics_key=numerics_key(self._numerics),
-            ),
-            keep_steps=self._keep,
-            progress=self._progress(),
+        saved = self._run.save_full(path) if weights is None else self._run.save_weights(path, weights)
+        return NewCheckpoint(
+            global_step=step,
+            kind=kind,
+            path=str(path.relative_to(paths.home)),
+            sha256=saved.sha256,
+            weights_digest=saved.weights_digest,
+            size_bytes=saved.size_bytes,
+            recipe_key=self._keys.key_at(step),
+            numerics_key=self._numerics_key,
         )
-        if kind == "full":
-            self._saved_full_at = step
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Counts what files and commits cost, whichever of them waits for the disk."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._saving_seconds += time.perf_counter() - began
 
     def _progress(self) -> Progress:
         seconds = {
             **self._run.seconds,
-            "checkpoint": self._checkpoint_seconds,
+            "checkpoint": self._saving_seconds,
             "setup": self._setup_seconds,
         }
         return Progress(

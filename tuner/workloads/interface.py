@@ -51,7 +51,7 @@ class Workload(Protocol):
         ...
 
     def recipe(self) -> Mapping[str, Any]:
-        """What decides the weights beside the run's own settings: data digest, tokenizer, architecture, source, versions.
+        """What decides the weights beside the run's own settings: data digest, tokenizer, architecture, source.
 
         JSON values only. Two workloads with equal recipes train to equal weights.
         """
