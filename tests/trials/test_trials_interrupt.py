@@ -22,7 +22,7 @@ def long_home(tmp_path: Path) -> Home:
     """A study that runs for longer than any of these tests looks at it."""
     home = Home(tmp_path)
     text = (
-        home.study.read_text().replace("at_most: 0.05", "at_most: 0.0").replace("max_steps: 640", "max_steps: 640000")
+        home.study.read_text().replace("at_most: 0.1", "at_most: 1e-9").replace("max_steps: 640", "max_steps: 640000")
     )
     home.study.write_text(text)
     return home

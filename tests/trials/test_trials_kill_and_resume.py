@@ -41,6 +41,6 @@ def test_five_kills_change_no_trial_no_value_and_no_weight(tmp_path: Path, preci
     assert results(home) == results(undisturbed)
     status = home.json("status", "tiny")
     assert status["answer"] == undisturbed.json("status", "tiny")["answer"]
-    assert status["steps"]["recomputed"] <= 2 * NUM_KILLS * 30
+    assert status["steps"]["recomputed"] <= 2 * NUM_KILLS * 15
     steps = status["steps"]
     assert steps["executed"] == steps["stage_tree"] + steps["recomputed"] + steps["overshoot"]

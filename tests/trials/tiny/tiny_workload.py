@@ -15,7 +15,7 @@ class Rings(ArrayClassification):
 
     def load(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         generator = np.random.default_rng(0)
-        ring = generator.integers(0, 4, 900)
+        ring = generator.integers(0, 3, 900)
         labels = ring % 2
         angle = generator.uniform(0, 2 * np.pi, 900)
         radius = 0.5 + ring + generator.normal(0, 0.1, 900)
