@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from storage_cases import NUMERICS, FakeWorker, execute, make_move, make_plan, make_spec, open_study
+from storage_cases import NUMERICS, FakeWorker, execute, make_move, make_plan, make_spec, open_study, recipe_keys
 
 from tuner.errors import StudyError
 from tuner.records import Fork, RaiseTarget
@@ -134,13 +134,26 @@ def test_donor_measured_under_another_eval_key_is_no_donor(store: Store) -> None
     assert _trunk_and_branch(store).begin(eval_key="another batch size").step == 0
 
 
-def test_donor_on_other_numerics_or_of_another_recipe_is_no_donor(store: Store) -> None:
+def test_donor_on_other_numerics_is_no_donor(store: Store) -> None:
     branch = _trunk_and_branch(store)
     branch.numerics_key = "cuda"
     assert branch.begin().step == 0
-    store.release(branch.lease)
-    other = FakeWorker.next(store, static="another seed", numerics_key="cuda")
-    assert other.begin().step == 0
+
+
+def test_donor_of_another_recipe_is_no_donor(store: Store) -> None:
+    branch = _trunk_and_branch(store)
+    branch.static, branch.key_at = "another seed", recipe_keys(branch.spec, "another seed")
+    assert branch.begin().step == 0
+
+
+def test_a_started_trial_whose_data_changed_is_refused_and_nothing_is_lost(store: Store) -> None:
+    open_study(store, [make_spec()])
+    store.release(FakeWorker.next(store).begin().train(40, checkpoints=[20]).lease)
+    changed = FakeWorker.next(store, static="other data")
+    with pytest.raises(StudyError, match="started with other data"):
+        changed.begin()
+    store.release(changed.lease)
+    assert FakeWorker.next(store).begin().step == 20
 
 
 def test_donor_that_mixed_its_numerics_is_no_donor(store: Store) -> None:

@@ -148,7 +148,8 @@ class LocalEngine:
         if isinstance(message, Ready):
             self._planner.learn(message.facts, message.sharing)
         elif isinstance(message, AtStep):
-            self._speed.at_step(message.trial, message.step)
+            # A trial heard of for the first time has just started: Optuna's tables should show it.
+            return self._speed.at_step(message.trial, message.step)
         elif isinstance(message, Crashed):
             self._observer.warned(f"trial {message.trial} crashed: {message.message}")
         elif isinstance(message, Scored):

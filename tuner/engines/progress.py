@@ -37,13 +37,16 @@ class Speedometer:
         self._past: deque[tuple[float, int]] = deque()
         self._executed = 0
 
-    def at_step(self, trial: int, step: int) -> None:
+    def at_step(self, trial: int, step: int) -> bool:
+        """Note a trial's step; True if the trial is new."""
+        is_new = trial not in self._steps
         self._executed += max(0, step - self._steps.get(trial, step))
         self._steps[trial] = step
         now = time.monotonic()
         self._past.append((now, self._executed))
         while len(self._past) > 2 and now - self._past[0][0] > WINDOW_SECONDS:
             self._past.popleft()
+        return is_new
 
     def snapshot(self, record: StudyRecord) -> Snapshot | None:
         """The state of the open phase, or None when none is open."""
