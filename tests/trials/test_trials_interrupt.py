@@ -39,9 +39,13 @@ def test_ctrl_c_saves_within_ten_seconds_and_resume_goes_on_at_once(home: Home) 
     assert "Traceback" not in error
     assert "tuner resume tiny" in error
     assert home.json("status", "tiny")["state"] == "interrupted"
-    home.tuner("resume", "tiny", "--workers", "2")
-    steps = home.json("status", "tiny")["steps"]
-    assert steps["recomputed"] == 0
+    num_evals = home.num_evals()
+    process = home.start("resume", "tiny", "--workers", "2")
+    assert home.wait_for_evals(process, num_evals + 20)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert home.json("status", "tiny")["steps"]["recomputed"] == 0
 
 
 def test_a_second_run_of_a_running_study_is_refused(long_home: Home) -> None:
@@ -95,5 +99,10 @@ def test_changed_execution_is_accepted_on_an_existing_study(home: Home) -> None:
     process = home.start("run", "tiny.yaml", "--workers", "1")
     assert home.wait_for_evals(process, 5)
     kill_group(process)
-    home.tuner("run", "tiny.yaml", "execution.checkpoint_every_steps=50", "execution.workers=2")
-    assert home.json("status", "tiny")["state"] == "finished"
+    num_evals = home.num_evals()
+    changes = ("execution.checkpoint_every_steps=50", "execution.workers=2", "execution.log_every_steps=1")
+    process = home.start("run", "tiny.yaml", *changes)
+    try:
+        assert home.wait_for_evals(process, num_evals + 20)
+    finally:
+        kill_group(process)

@@ -12,7 +12,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from tuner.trials.messages import FromWorker, Stop, ToWorker, WorkerJob
-from tuner.trials.worker import work
 
 STOP_SECONDS = 8.0
 """A worker that was told to stop saves and leaves within this time, or is terminated."""
@@ -34,7 +33,7 @@ class WorkerPool:
             ours, theirs = self._context.Pipe()
             job = replace(self._job, index=self._next_index)
             process = self._context.Process(
-                target=work, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
+                target=_enter, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
             )
             with _sigint_ignored():
                 process.start()
@@ -96,6 +95,13 @@ class WorkerPool:
             process.join()
             connection.close()
         self._workers.clear()
+
+
+def _enter(connection: Connection, job: WorkerJob) -> None:
+    # Imported by the worker alone: the planner needs no torch.
+    from tuner.trials.worker import work
+
+    work(connection, job)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ to decide.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
@@ -23,10 +25,7 @@ class Mirror:
     """Writes what Optuna's tables lack of one study."""
 
     def __init__(self, url: str, config: StudyConfig) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        connect = {"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}
-        self._storage = RDBStorage(url, engine_kwargs=connect)
-        self._config = config
+        self._url, self._config = url, config
         self._numbers: dict[str, dict[int, int]] = {}
         self._ended: set[int] = set()
 
@@ -46,8 +45,16 @@ class Mirror:
 
     def close(self) -> None:
         """Release the connections."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        if "_storage" in self.__dict__:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+
+    @cached_property
+    def _storage(self) -> RDBStorage:
+        """Opened when there is something to mirror: making Optuna's tables takes a while."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        connect = {"connect_args": {"timeout": 30}} if self._url.startswith("sqlite") else {}
+        return RDBStorage(self._url, engine_kwargs=connect)
 
     def _study(self, phase: PhaseRecord, record: StudyRecord) -> optuna.Study:
         return optuna.create_study(

@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import qmc
 
 from tuner.config.schema import Dimension
 from tuner.records import Value
@@ -27,6 +26,8 @@ def halton_points(space: Mapping[str, Dimension], num_points: int, *, seed: int,
     >>> points == halton_points(space, 5, seed=0, phase="round_1")[:3]
     True
     """
+    from scipy.stats import qmc  # most of a second, and only where points are proposed
+
     names = sorted(space)
     digest = hashlib.sha256(f"{seed}/{phase}".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
