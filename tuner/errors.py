@@ -16,6 +16,8 @@ A message names the setting as the user wrote it, the value found, the rule and 
 
 from __future__ import annotations
 
+import errno
+
 
 class TunerError(Exception):
     """Anything that this package raises on purpose."""
@@ -59,3 +61,18 @@ class TryAgainLater(TunerError):
 
 class LeaseLost(TunerError):
     """The lease of this worker or planner was taken over; it must stop without writing."""
+
+
+DISK_FULL_WORDS = ("database or disk is full", "No space left on device")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what caused it, says that the disk or the quota is full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(seen) for words in DISK_FULL_WORDS):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -268,13 +268,18 @@ class StudyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadFacts:
-    """What the protocol must know of the data; measured once and kept in the study's first decision."""
+    """What the protocol must know of the data; measured once and kept in the study's first decision.
+
+    `regularisers_off`: the workload's options as the sweep sets them. `workload_digest` names data, code and versions.
+    """
 
     num_train_examples: int
     num_validation_examples: int
     num_test_examples: int
     metrics: tuple[str, ...]
     hyperparameters: tuple[str, ...] = ()
+    regularisers_off: dict[str, Value] | None = None
+    workload_digest: str = ""
 
 
 # ---------------------------------------------------------------- what the protocol does next

@@ -104,3 +104,14 @@ def test_rank_correlation_is_told_from_six_points_up() -> None:
 
 def test_a_point_has_one_name_whatever_the_order_of_its_settings() -> None:
     assert point_key({"b": 1, "a": 0.5}) == point_key({"a": 0.5, "b": 1})
+
+
+def test_a_rate_that_blew_up_before_its_first_evaluation_is_diverged() -> None:
+    curve = tuple((step, 5000.0 + step) for step in range(5, 50, 5))
+    assert not is_diverged(curve)
+    assert is_diverged(curve, initial_loss=0.69)
+
+
+def test_a_run_that_never_learned_is_not_diverged() -> None:
+    curve = tuple((step, 0.7) for step in range(5, 50, 5))
+    assert not is_diverged(curve, initial_loss=0.69)

@@ -258,7 +258,7 @@ def test_other_numerics_are_refused_once_a_trial_has_started_unless_accepted(sto
     open_study(store, [make_spec()])
     _fails(FakeWorker.next(store).begin().train(30, checkpoints=[20]))
     worker = FakeWorker.next(store, numerics_key="cuda")
-    with pytest.raises(StudyError, match=r"trial 1 was started on other numerics .* --allow-other-numerics"):
+    with pytest.raises(StudyError, match=r"trial 1 was started on other numerics: .* --allow-other-numerics"):
         worker.begin()
     worker.begin(other_numerics=True)
     assert worker.step == 20

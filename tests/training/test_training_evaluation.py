@@ -11,11 +11,11 @@ import pytest
 import torch
 from training_workloads import EVAL, EXECUTION, SPEC, Ragged, advance, language_model, run_of
 
-from tuner.training.checkpoint import CheckpointMismatch
+from tuner.training.checkpoint import CheckpointDamaged, CheckpointMismatch
 from tuner.training.evaluation import evaluate, evaluated_examples
 from tuner.training.loop import train
 from tuner.training.run import TrainingRun
-from tuner.training.scoring import score_weights
+from tuner.training.scoring import ScoredFile, score_weights
 
 CPU = torch.device("cpu")
 
@@ -110,16 +110,28 @@ def test_saved_weights_score_as_the_run_did(tmp_path):
     expected = run.evaluate("test")
     for save in (run.save_weights, run.save_full):
         path = save(tmp_path / "any.safetensors").path
-        found = score_weights(path, workload, split="test", eval_spec=EVAL, execution=EXECUTION, precision="bf16")
+        found = score_weights(
+            ScoredFile(path=path, precision="bf16"), workload, split="test", eval_spec=EVAL, execution=EXECUTION
+        )
         assert found == expected
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
     path = run_of(Ragged()).save_weights(tmp_path / "any.safetensors").path
+    file = ScoredFile(path=path, precision="fp32")
     with pytest.raises(CheckpointMismatch, match="is of another model"):
-        score_weights(
-            path, language_model(tmp_path), split="test", eval_spec=EVAL, execution=EXECUTION, precision="fp32"
-        )
+        score_weights(file, language_model(tmp_path), split="test", eval_spec=EVAL, execution=EXECUTION)
+
+
+def test_a_damaged_file_has_no_score(tmp_path):
+    workload = language_model(tmp_path)
+    saved = run_of(workload).save_weights(tmp_path / "any.safetensors")
+    content = bytearray(saved.path.read_bytes())
+    content[-5] ^= 1
+    saved.path.write_bytes(content)
+    file = ScoredFile(path=saved.path, precision="fp32", sha256=saved.sha256)
+    with pytest.raises(CheckpointDamaged):
+        score_weights(file, workload, split="test", eval_spec=EVAL, execution=EXECUTION)
 
 
 def test_a_new_run_is_in_train_mode():

@@ -108,3 +108,14 @@ def test_a_widened_rate_outside_the_configured_range_is_mirrored(url: str) -> No
     Mirror(url, CONFIG).sync(study)
     (mirrored_trial,) = optuna.load_study(study_name="mirrored/budget_sweep", storage=url).trials
     assert mirrored_trial.params == {"learning_rate": 0.5}
+
+
+def test_a_trial_that_a_fit_may_still_cut_ends_with_its_phase(url: str) -> None:
+    exact = replace(PLAN, name="budget_sweep", kind="budget_sweep", stop_when_dominated=True)
+    trial = replace(ended(TRIALS[0], "complete", "fitted"), phase="budget_sweep")
+    cut = replace(trial, outcome=Outcome("stopped", "dominated"), last_step=20)
+    mirror = Mirror(url, CONFIG)
+    for phase in (PhaseRecord(plan=exact, trials=(trial,)), PhaseRecord(plan=exact, trials=(cut,), is_closed=True)):
+        mirror.sync(StudyRecord(name="mirrored", state="running", phases=(phase,), curves=CURVES))
+    (mirrored_trial,) = optuna.load_study(study_name="mirrored/budget_sweep", storage=url).trials
+    assert mirrored_trial.state == optuna.trial.TrialState.PRUNED

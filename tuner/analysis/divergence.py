@@ -24,10 +24,15 @@ FEW_EVALUATIONS = 12.0
 noise of 25 evaluations this cuts false alarms from 7 % to under 1 %, and delays no real divergence."""
 
 
-def is_diverged(train_curve: Curve) -> bool:
+WORSE_THAN_UNTRAINED = 1.5
+"""Diverged as well: a smoothed loss so many times that of the untrained model, however little was learned before."""
+
+
+def is_diverged(train_curve: Curve, *, initial_loss: float | None = None) -> bool:
     """Whether the smoothed loss stands above best + half of (start - best) (PROTOCOL 6).
 
     Start is the first evaluation; the smoothed loss is the mean of the last three, its best the lowest of those means.
+    `initial_loss` is the untrained model's: a rate that blows up before the first evaluation is known by it alone.
 
     >>> losses = (4.0, 3.0, 2.5, 2.2, 2.0, 1.9, 1.8, 4.0, 4.1)
     >>> is_diverged(tuple(enumerate(losses, start=1)))
@@ -37,6 +42,8 @@ def is_diverged(train_curve: Curve) -> bool:
         return False
     values = [value for _, value in train_curve]
     smoothed = [fmean(values[end - SMOOTHING_WINDOW : end]) for end in range(SMOOTHING_WINDOW, len(values) + 1)]
+    if initial_loss is not None and 0 < WORSE_THAN_UNTRAINED * initial_loss < smoothed[-1]:
+        return True
     start, lowest = values[0], min(smoothed)
     learned = start - lowest
     caution = MIN_LEARNED_DEVIATIONS * (1 + FEW_EVALUATIONS / (len(values) - 2))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,10 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from tuner import __version__
 from tuner.cli.plain import plain
-from tuner.errors import TryAgainLater, TunerError
+from tuner.errors import TryAgainLater, TunerError, is_disk_full
 
 INTERRUPTED = 130
-DISK_FULL_WORDS = ("database or disk is full", "No space left on device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +117,6 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return 1
     return result if isinstance(result, int) else 0
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that the disk or the quota is full."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if any(words in str(seen) for words in DISK_FULL_WORDS):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
 
 
 def _tell(message: str, exit_code: int) -> int:

@@ -118,6 +118,10 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     if config.study not in store.study_names():
         store.create_study(config.study, config=config_to_json(config), folder=str(folder), command=_command())
         return config
+    if not store.load(config.study, with_curves=False).decisions and not store.is_running(config.study):
+        # Nothing was decided yet: a mistake in the data was found first, and may be mended.
+        store.update_config(config.study, config_to_json(config), folder=str(folder))
+        return config
     return refuse_or_merge(config_from_json(store.study(config.study).config), config, command="run")
 
 
@@ -149,10 +153,11 @@ def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     from tuner.cli.console import warn
     from tuner.config.canonical import config_to_json
     from tuner.engines.local import Interrupted
-    from tuner.errors import LeaseLost
+    from tuner.errors import LeaseLost, TryAgainLater, UserError
     from tuner.storage.leases import Owner
 
     lease = store.acquire_planner(config.study, Owner.of_this_process("planner"))
+    before = store.study(config.study).config
     try:
         store.update_config(config.study, config_to_json(config))
         store.set_state(lease, "running")
@@ -160,8 +165,12 @@ def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     except Interrupted as stopped:
         warn(f"{stopped}; everything is saved, go on with: tuner resume {config.study}")
         return stopped.exit_code
+    except UserError:
+        # What the workers refused must not stand in the way of a plain resume.
+        store.update_config(config.study, before)
+        raise
     finally:
-        with contextlib.suppress(LeaseLost):
+        with contextlib.suppress(LeaseLost, TryAgainLater):
             if store.study(config.study).state == "running":
                 store.set_state(lease, "interrupted")
             store.release(lease)
@@ -191,8 +200,8 @@ def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: _Run
     )
     mirror = Mirror(store.url, config)
     try:
-        planner = Planner(store, lease, config, mirror=mirror)
         with Watcher(stderr_console()) as watcher:
+            planner = Planner(store, lease, config, mirror=mirror, warn=watcher.warned)
             LocalEngine(store, lease, planner, WorkerPool(job, num_workers), watcher).run()
     finally:
         mirror.close()

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tuner.engines.pool import WorkerPool
 from tuner.engines.progress import Snapshot, Speedometer
-from tuner.errors import LeaseLost, TunerError, UserError
+from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError
 from tuner.records import Conclude, Decision, Evaluation, GiveUp, Move, StudyRecord, Wait
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
@@ -27,6 +27,9 @@ MAX_IDLE_DEATHS = 3
 """Workers that may die in a row without any of them having said a word."""
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Observer(Protocol):
     """Shows what happens while a study runs."""
 
@@ -38,11 +41,14 @@ class Observer(Protocol):
 
 
 class Interrupted(TunerError):  # noqa: N818
-    """A signal ended the run; everything was saved. Exit code 130 for Ctrl-C, 143 for SIGTERM."""
+    """A signal ended the run; everything was saved. Exit code 128 + the signal: 130 for Ctrl-C, 143 for SIGTERM."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number
+
+
+_REFUSALS: dict[int, type[TunerError]] = {UserError.exit_code: UserError, TryAgainLater.exit_code: TryAgainLater}
 
 
 class LocalEngine:
@@ -56,6 +62,7 @@ class LocalEngine:
         self._lost = threading.Event()
         self._idle_deaths = 0
         self._shown = 0
+        self._crashes: set[str] = set()
 
     def run(self) -> Move:
         """Take the study to its end.
@@ -64,7 +71,7 @@ class LocalEngine:
             Interrupted: after Ctrl-C or SIGTERM, when all work is saved.
             UserError: what a worker could not use, in one line.
         """
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         try:
             with Heartbeat(self._store, self._lease, on_lost=self._lost.set):
                 self._pool.start()
@@ -75,9 +82,9 @@ class LocalEngine:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._signal:
-            self._pool.kill()
-        self._signal = number
+        # Only flags: a handler runs in the midst of whatever the loop is doing.
+        self._pool.is_hurried = bool(self._signal)
+        self._signal = self._signal or number
 
     # ------------------------------------------------------------ the loop
 
@@ -144,17 +151,23 @@ class LocalEngine:
     def _take(self, message: object) -> bool:
         self._idle_deaths = 0
         if isinstance(message, Refused):
-            raise UserError(message.message) if message.exit_code == 2 else TunerError(message.message)
+            raise _REFUSALS.get(message.exit_code, TunerError)(message.message)
         if isinstance(message, Ready):
             self._planner.learn(message.facts, message.sharing)
         elif isinstance(message, AtStep):
             # A trial heard of for the first time has just started: Optuna's tables should show it.
             return self._speed.at_step(message.trial, message.step)
         elif isinstance(message, Crashed):
-            self._observer.warned(f"trial {message.trial} crashed: {message.message}")
+            self._observer.warned(self._about_crash(message))
         elif isinstance(message, Scored):
             self._test = message.evaluations
         return isinstance(message, Left | Crashed)
+
+    def _about_crash(self, message: Crashed) -> str:
+        """The traceback the first time, one line for each repetition of the same."""
+        line = message.message.splitlines()[0]
+        is_new, self._crashes = line not in self._crashes, self._crashes | {line}
+        return f"trial {message.trial} crashed: {message.message if is_new else line}"
 
     def _mourn(self, pid: int) -> None:
         """A worker died: count it against its trial, and start another (D6)."""

@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 
 from tuner.trials.messages import FromWorker, Stop, ToWorker, WorkerJob
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 6.0
 """A worker that was told to stop saves and leaves within this time, or is terminated."""
 
 
@@ -25,6 +25,8 @@ class WorkerPool:
         self._job = job
         self._next_index = 0
         self._workers: dict[Connection, SpawnProcess] = {}
+        self._ready: set[Connection] = set()
+        self.is_hurried = False
         self.num_workers = num_workers
 
     def start(self) -> None:
@@ -50,6 +52,7 @@ class WorkerPool:
             try:
                 while connection.poll():
                     heard.append((connection, connection.recv()))
+                    self._ready.add(connection)
             except (EOFError, OSError):
                 process = self._workers.pop(connection)
                 process.join(STOP_SECONDS)
@@ -59,7 +62,7 @@ class WorkerPool:
 
     def tell(self, message: ToWorker) -> None:
         """Send a message to all workers."""
-        for connection in self._workers:
+        for connection in list(self._workers):
             with contextlib.suppress(BrokenPipeError, OSError):
                 connection.send(message)
 
@@ -75,12 +78,17 @@ class WorkerPool:
         return worker in self._workers
 
     def stop(self) -> None:
-        """Ask all workers to save and leave; terminate those that do not."""
+        """Ask all workers to save and leave; terminate those that do not, and at once those that hold nothing yet.
+
+        `is_hurried`, set by a signal handler, ends the waiting.
+        """
         self.tell(Stop())
         deadline = time.monotonic() + STOP_SECONDS
-        for connection, process in self._workers.items():
+        for connection, process in list(self._workers.items()):
             # Keep reading: a worker must not block on a full pipe while it leaves.
-            while process.is_alive() and time.monotonic() < deadline:
+            while process.is_alive() and connection in self._ready and time.monotonic() < deadline:
+                if self.is_hurried:
+                    break
                 with contextlib.suppress(EOFError, OSError):
                     if connection.poll(0.02):
                         connection.recv()
@@ -89,7 +97,7 @@ class WorkerPool:
 
     def kill(self) -> None:
         """End all workers now; their leases are broken by whoever comes next."""
-        for connection, process in self._workers.items():
+        for connection, process in list(self._workers.items()):
             if process.is_alive():
                 process.kill()
             process.join()

@@ -74,7 +74,9 @@ def trial_seed(seed: int, index: int) -> int:
 
 
 def switched_off(facts: WorkloadFacts) -> dict[str, Value]:
-    """The workload's regularisers, at zero."""
+    """The workload's regularisers, switched off as it says itself, or those of the usual names at zero."""
+    if facts.regularisers_off is not None:
+        return dict(facts.regularisers_off)
     return {name: 0.0 for name in REGULARISERS if name in facts.hyperparameters}
 
 

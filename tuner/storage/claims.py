@@ -64,7 +64,7 @@ def note_death(connection: Connection, lease: Lease, pid: int) -> int | None:
         owner = owner_of(row)
         if owner.pid == pid and owner.is_provably_dead():
             attempts.end(connection, row.id, epoch=row.lease_epoch, how="died")
-            _count_death(connection, row, f"worker process {pid} died")
+            _count_death(connection, row, "its worker process died")
             return int(row.id)
     return None
 
@@ -85,7 +85,7 @@ def _bury(connection: Connection, row: Row[Any], at: float) -> TrialState:
     study = connection.execute(select(studies).where(studies.c.id == row.study_id)).one()
     owner = owner_of(row)
     if owner.is_provably_dead() and is_alive(study, at):
-        return _count_death(connection, row, f"worker process {owner.pid} died")
+        return _count_death(connection, row, "its worker process died")
     return "waiting"
 
 

@@ -6,6 +6,7 @@ run would have been, in the same way, so the curve never notices either. Resumin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def _same_recipe(connection: Connection, run: Runner) -> Iterator[StoredCheckpoi
         .where(
             checkpoints.c.kind == "full",
             checkpoints.c.static_digest == run.request["static_digest"],
-            checkpoints.c.global_step <= run.spec.max_train_steps,
+            checkpoints.c.global_step.between(1, run.spec.max_train_steps),
         )
         .order_by(checkpoints.c.global_step.desc(), own_first, checkpoints.c.trial_id, checkpoints.c.id.desc())
     ).all()
@@ -95,11 +96,18 @@ def _refuse_other_numerics(connection: Connection, run: Runner) -> None:
         )
     ).all()
     if not any(run.exists(row.path) for row in own):
+        latest = max(segments, key=lambda segment: int(segment.from_step))
         raise StudyError(
-            f"trial {run.trial} was started on other numerics (device, threads, micro-batch or versions) than this "
-            "worker's, and goes on bit for bit only on equal ones; resume it where it ran, or accept a trial that is "
-            "not bit-exact with --allow-other-numerics"
+            f"trial {run.trial} was started on other numerics: {_differences(latest.segment, run)}; it goes on bit for "
+            "bit only on equal ones: set that back, or accept a trial that is not bit-exact with --allow-other-numerics"
         )
+
+
+def _differences(stored: str, run: Runner) -> str:
+    """What changed, as `name: before -> now`."""
+    before, now = json.loads(stored), run.request["numerics"]
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return ", ".join(f"{name}: {before.get(name)} -> {now.get(name)}" for name in names) or "nothing that is named"
 
 
 def _may_mix(run: Runner) -> bool:

@@ -59,6 +59,7 @@ def apply(connection: Connection, study: int, move: Move) -> list[str]:
             connection.execute(
                 update(studies).where(studies.c.id == study).values(state="no_answer", reason=move.reason)
             )
+            gone = _close_without_answer(connection, study, move)
     _add_decisions(connection, study, move.decisions)
     return gone
 
@@ -148,6 +149,18 @@ def _close_phase(connection: Connection, phase: Row[Any], move: ClosePhase) -> l
             closed_at=timestamp(connection),
         )
     )
+    return gone
+
+
+def _close_without_answer(connection: Connection, study: int, move: GiveUp) -> list[str]:
+    """Nothing of a study that ended may look as if it were still to come."""
+    gone: list[str] = []
+    still_open = select(phases).where(phases.c.study_id == study, phases.c.is_closed.is_(False))
+    for phase in connection.execute(still_open).all():
+        unended = [trial for trial, row in _trials(connection, phase).items() if row.state != "ended"]
+        outcomes = {trial: Outcome("stopped", "no answer") for trial in unended}
+        close = ClosePhase(phase=phase.name, verdict="no answer", reason=move.reason, outcomes=outcomes)
+        gone += _close_phase(connection, phase, close)
     return gone
 
 

@@ -104,10 +104,23 @@ class Store:
         with self._database.read() as connection:
             return studies.record(studies.find(connection, name))
 
-    def update_config(self, name: str, config: str) -> None:
-        """Replace the config of a study by one with accepted changes (D8)."""
+    def update_config(self, name: str, config: str, *, folder: str | None = None) -> None:
+        """Replace the config of a study by one with accepted changes (D8), and where its YAML lies."""
         with self._database.write() as connection:
-            studies.update_config(connection, name, config)
+            studies.update_config(connection, name, config, folder=folder)
+
+    def mixed_trials(self, name: str) -> list[int]:
+        """Trials that went on with other numerics than they began with: not bit-exact (D2)."""
+        with self._database.read() as connection:
+            segments = (
+                select(numerics.c.trial_id)
+                .join(trials, trials.c.id == numerics.c.trial_id)
+                .where(trials.c.study_id == studies.find(connection, name).id)
+                .group_by(numerics.c.trial_id)
+                .having(func.count() > 1)
+                .order_by(numerics.c.trial_id)
+            )
+            return list(connection.execute(segments).scalars())
 
     def load(self, name: str, *, with_curves: bool = True) -> StudyRecord:
         """The whole study at one moment; without curves where only numbers are shown.

@@ -83,14 +83,14 @@ def answer_of(row: Row[Any]) -> Answer | None:
     return None if row.answer is None else from_json(Answer, row.answer)
 
 
-def update_config(connection: Connection, name: str, config: str) -> None:
-    """Replace the config by one with accepted changes (D8).
+def update_config(connection: Connection, name: str, config: str, *, folder: str | None = None) -> None:
+    """Replace the config by one with accepted changes (D8), and the folder of its YAML if one is given.
 
     Raises:
         StudyError: if there is no such study.
     """
     row = find(connection, name)
-    connection.execute(update(studies).where(studies.c.id == row.id).values(config=config))
+    connection.execute(update(studies).where(studies.c.id == row.id).values(config=config, folder=folder or row.folder))
 
 
 def set_state(connection: Connection, study: int, state: StudyState, *, reason: str | None = None) -> None:

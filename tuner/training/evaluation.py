@@ -87,6 +87,13 @@ def leaves_no_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
             module.training = flag
 
 
+def seed_everything(seed: int, device: torch.device) -> None:
+    """Seed torch, numpy and random: whatever a user's code may draw from."""
+    seed_torch(seed, device)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def seed_torch(seed: int, device: torch.device) -> None:
     """Seed the default generators; 1 us on the CPU, where `torch.manual_seed` takes 85."""
     torch.default_generator.manual_seed(seed)

@@ -25,7 +25,7 @@ from tuner.training.checkpoint import (
     weight_tensors,
     write_checkpoint,
 )
-from tuner.training.evaluation import evaluate, on_device, seed_torch
+from tuner.training.evaluation import evaluate, on_device, seed_everything, seed_torch
 from tuner.training.numerics import set_global_flags
 from tuner.training.optimizer import build_optimizer, optimizer_tensors
 from tuner.training.order import DataOrder
@@ -35,7 +35,7 @@ from tuner.training.schedule import learning_rates
 from tuner.workloads.interface import Batch, Workload
 from tuner.workloads.permutation import mix
 
-_INITIAL_WEIGHTS, _FORWARD = 0, 2
+_INITIAL_WEIGHTS, _BATCH, _FORWARD = 0, 1, 2
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
 
@@ -195,7 +195,11 @@ class TrainingRun:
         """The update's micro-batches, and the targets of all of them, by which each loss is divided before backward."""
         examples = self._order.examples(step)
         size = self.execution.micro_batch_size
-        batches = [self._workload.batch(TRAIN_SAMPLE, examples[i : i + size]) for i in range(0, len(examples), size)]
+        batches = []
+        for micro, start in enumerate(range(0, len(examples), size)):
+            # Augmentation in a workload's batch() is a function of (seed, step, micro-batch) too.
+            seed_everything(mix(self.spec.seed, _BATCH, step, micro), self.device)
+            batches.append(self._workload.batch(TRAIN_SAMPLE, examples[start : start + size]))
         num_targets = sum(self._workload.num_targets(batch) for batch in batches)
         if not num_targets:
             raise DataError(

@@ -5,6 +5,7 @@ The one rule: it goes the way of every other evaluation, so that its number may 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.records import EvalSpec, ExecutionSpec, Precision
@@ -17,8 +18,17 @@ from tuner.workloads.interface import Workload
 _MODEL = "model."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredFile:
+    """A weights or full-state file, its digest if it is known, and the precision of the run that wrote it."""
+
+    path: Path
+    precision: Precision
+    sha256: str | None = None
+
+
 def score_weights(
-    path: Path, workload: Workload, *, split: str, eval_spec: EvalSpec, execution: ExecutionSpec, precision: Precision
+    file: ScoredFile, workload: Workload, *, split: str, eval_spec: EvalSpec, execution: ExecutionSpec
 ) -> dict[str, float]:
     """Metrics of a weights or full-state file on a split, in a fresh model.
 
@@ -26,10 +36,10 @@ def score_weights(
         CheckpointDamaged: missing, altered or cut short.
         CheckpointMismatch: the weights of another model.
     """
-    device = usable_device(execution.device, precision)
+    device = usable_device(execution.device, file.precision)
     set_global_flags(execution)
     model = workload.build_model().to(device)
-    tensors, _ = read_checkpoint(path)
+    tensors, _ = read_checkpoint(file.path, sha256=file.sha256)
     weights = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
-    copy_into(weight_tensors(model), weights, path)
-    return evaluate(model, workload, split=split, spec=eval_spec, precision=precision, device=device)
+    copy_into(weight_tensors(model), weights, file.path)
+    return evaluate(model, workload, split=split, spec=eval_spec, precision=file.precision, device=device)

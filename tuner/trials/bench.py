@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuner.config.resolve import execution_spec
+from tuner.config.resolve import eval_spec, execution_spec
 from tuner.config.schema import StudyConfig
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, DataError, TunerError
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, ExecutionSpec, RunSpec, Value, WorkloadFacts
 from tuner.storage.store import Store
 from tuner.training.numerics import numerics_segment, sharing
-from tuner.workloads.build import build_workload, workload_hyperparameters
+from tuner.training.recipe import eval_key
+from tuner.training.run import TrainingRun
+from tuner.workloads.build import build_workload, regularisers_off, workload_hyperparameters
 from tuner.workloads.interface import Workload
 
 
@@ -47,14 +50,26 @@ class Bench:
         self.on_progress: Callable[[int, int], None] = lambda trial, step: None
         self._folder = folder
         self._workloads: dict[tuple[tuple[str, Value], ...], Workload] = {}
+        self._initial_losses: dict[str, float] = {}
 
     def workload(self, options: Mapping[str, Value]) -> Workload:
         """The workload under a run's options, built once per worker."""
         key = tuple(sorted(options.items()))
         if key not in self._workloads:
             cache = self.store.paths.data
-            self._workloads[key] = build_workload(self.config.workload, options, folder=self._folder, cache=cache)
+            try:
+                self._workloads[key] = build_workload(self.config.workload, options, folder=self._folder, cache=cache)
+            except Exception as error:
+                if isinstance(error, TunerError) or self.config.workload.kind != "python":
+                    raise
+                raise DataError(_about_user_code(self.config.workload.class_, error)) from error
         return self._workloads[key]
+
+    def initial_loss(self, static_digest: str, run: TrainingRun) -> float:
+        """The untrained model's loss on the training sample; measured once per recipe, on a run at step 0."""
+        if static_digest not in self._initial_losses:
+            self._initial_losses[static_digest] = run.evaluate(TRAIN_SAMPLE)["loss"]
+        return self._initial_losses[static_digest]
 
     def execution(self, spec: RunSpec) -> ExecutionSpec:
         """How this worker carries out a run."""
@@ -85,4 +100,12 @@ class Bench:
             num_test_examples=workload.num_examples(TEST),
             metrics=metrics,
             hyperparameters=workload_hyperparameters(self.config.workload),
+            regularisers_off=regularisers_off(self.config.workload, folder=self._folder),
+            workload_digest=eval_key(eval_spec(self.config), workload.recipe(), self.config.training.precision),
         )
+
+
+def _about_user_code(name: str, error: Exception) -> str:
+    """An exception of a user's class in one line, with the place where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"workload.class: {name} raised {type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"

@@ -26,22 +26,23 @@ class Mirror:
 
     def __init__(self, url: str, config: StudyConfig) -> None:
         self._url, self._config = url, config
-        self._numbers: dict[str, dict[int, int]] = {}
+        self._studies: dict[str, optuna.Study] = {}
+        self._ids: dict[str, dict[int, int]] = {}
         self._ended: set[int] = set()
 
     def sync(self, record: StudyRecord) -> None:
-        """Add every started trial that Optuna lacks, and end every ended one that still runs there."""
+        """Add every started trial that Optuna lacks, and end every ended one that still runs there.
+
+        Optuna's ended trials cannot be changed: where a fit may still cut others short, they end with their phase.
+        """
         for phase in record.phases:
             started = [trial for trial in phase.trials if trial.state != "waiting" and trial.trial not in self._ended]
-            if not started:
-                continue
-            study = self._study(phase, record)
-            numbers = self._numbers_of(study)
+            may_be_cut = phase.plan.stop_when_dominated and not phase.is_closed
             for trial in started:
-                if trial.trial not in numbers:
-                    numbers[trial.trial] = self._add(study, phase, trial)
-                if trial.is_ended:
-                    self._end(study, trial, number=numbers[trial.trial], record=record)
+                if trial.trial not in self._ids_of(phase, record.name):
+                    self._add(phase, trial, study=record.name)
+                if trial.is_ended and not may_be_cut:
+                    self._end(phase, trial, record=record)
 
     def close(self) -> None:
         """Release the connections."""
@@ -56,54 +57,44 @@ class Mirror:
         connect = {"connect_args": {"timeout": 30}} if self._url.startswith("sqlite") else {}
         return RDBStorage(self._url, engine_kwargs=connect)
 
-    def _study(self, phase: PhaseRecord, record: StudyRecord) -> optuna.Study:
-        return optuna.create_study(
-            storage=self._storage,
-            study_name=f"{record.name}/{phase.name}",
-            direction=phase.plan.eval.direction,
-            load_if_exists=True,
-        )
-
-    def _numbers_of(self, study: optuna.Study) -> dict[int, int]:
-        """Our trial id -> Optuna's number; read once, then kept, for nobody else writes."""
-        if study.study_name not in self._numbers:
-            trials = study.get_trials(deepcopy=False)
-            self._numbers[study.study_name] = {
-                trial.user_attrs[TRIAL_ATTRIBUTE]: trial.number
-                for trial in trials
-                if TRIAL_ATTRIBUTE in trial.user_attrs
-            }
-            self._ended |= {
-                trial.user_attrs[TRIAL_ATTRIBUTE]
-                for trial in trials
-                if TRIAL_ATTRIBUTE in trial.user_attrs and trial.state.is_finished()
-            }
-        return self._numbers[study.study_name]
-
-    def _add(self, study: optuna.Study, phase: PhaseRecord, trial: TrialRecord) -> int:
-        study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=dict(trial.params),
-                distributions=self._distributions(phase, trial),
-                user_attrs={
-                    TRIAL_ATTRIBUTE: trial.trial,
-                    "max_train_steps": trial.spec.max_train_steps,
-                    "seed": trial.spec.seed,
-                },
+    def _study(self, phase: PhaseRecord, study: str) -> optuna.Study:
+        name = f"{study}/{phase.name}"
+        if name not in self._studies:
+            self._studies[name] = optuna.create_study(
+                storage=self._storage, study_name=name, direction=phase.plan.eval.direction, load_if_exists=True
             )
-        )
-        added = study.get_trials(deepcopy=False)[-1]
-        assert added.user_attrs[TRIAL_ATTRIBUTE] == trial.trial
-        return added.number
+        return self._studies[name]
 
-    def _end(self, study: optuna.Study, trial: TrialRecord, *, number: int, record: StudyRecord) -> None:
+    def _ids_of(self, phase: PhaseRecord, study: str) -> dict[int, int]:
+        """Our trial id -> Optuna's; read once, then kept, for nobody else writes."""
+        name = f"{study}/{phase.name}"
+        if name not in self._ids:
+            known = [t for t in self._study(phase, study).get_trials(deepcopy=False) if TRIAL_ATTRIBUTE in t.user_attrs]
+            self._ids[name] = {trial.user_attrs[TRIAL_ATTRIBUTE]: trial._trial_id for trial in known}
+            self._ended |= {trial.user_attrs[TRIAL_ATTRIBUTE] for trial in known if trial.state.is_finished()}
+        return self._ids[name]
+
+    def _add(self, phase: PhaseRecord, trial: TrialRecord, *, study: str) -> None:
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(trial.params),
+            distributions=self._distributions(phase, trial),
+            user_attrs={
+                TRIAL_ATTRIBUTE: trial.trial,
+                "max_train_steps": trial.spec.max_train_steps,
+                "seed": trial.spec.seed,
+            },
+        )
+        added = self._storage.create_new_trial(self._study(phase, study)._study_id, template_trial=template)
+        self._ids_of(phase, study)[trial.trial] = added
+
+    def _end(self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord) -> None:
         if trial.trial in self._ended:
             return
-        frozen = study.get_trials(deepcopy=False)[number]
-        live = optuna.Trial(study, frozen._trial_id)
-        metric = next(phase.plan.eval.metric for phase in record.phases if phase.name == trial.phase)
-        for step, value in record.curve(trial.trial, VALIDATION, metric):
+        study, optuna_id = self._study(phase, record.name), self._ids_of(phase, record.name)[trial.trial]
+        frozen = self._storage.get_trial(optuna_id)
+        live = optuna.Trial(study, optuna_id)
+        for step, value in record.curve(trial.trial, VALIDATION, phase.plan.eval.metric):
             if step not in frozen.intermediate_values:
                 live.report(value, step)
         for key, attribute in (
@@ -113,7 +104,7 @@ class Mirror:
         ):
             live.set_user_attr(key, attribute)
         end = optuna_end(trial)
-        study.tell(number, end.value, state=end.state)
+        study.tell(frozen.number, end.value, state=end.state)
         self._ended.add(trial.trial)
 
     def _distributions(self, phase: PhaseRecord, trial: TrialRecord) -> dict[str, BaseDistribution]:

@@ -5,24 +5,41 @@ It decides nothing itself: the protocol decides from stored records, the search 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import replace
 
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
 from tuner.protocol.runs import round_trials
-from tuner.records import Conclude, Evaluation, GiveUp, Move, OpenPhase, StudyRecord, Wait, WorkloadFacts, from_json
+from tuner.records import (
+    Conclude,
+    Decision,
+    Evaluation,
+    GiveUp,
+    Move,
+    OpenPhase,
+    StudyRecord,
+    Wait,
+    WorkloadFacts,
+)
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
+from tuner.trials.facts import stored_facts
 from tuner.trials.mirror import Mirror
 from tuner.trials.search import halton_points
+
+_NO_TEST = Decision(
+    kind="test", reason="No test score: the weights of the best step are missing or damaged, and are not made up."
+)
 
 
 class Planner:
     """Takes one study forward, one committed move at a time."""
 
-    def __init__(self, store: Store, lease: Lease, config: StudyConfig, *, mirror: Mirror) -> None:
-        self._store, self._lease, self._config, self._mirror = store, lease, config, mirror
+    def __init__(
+        self, store: Store, lease: Lease, config: StudyConfig, *, mirror: Mirror, warn: Callable[[str], None]
+    ) -> None:
+        self._store, self._lease, self._config, self._mirror, self._warn = store, lease, config, mirror, warn
         self._facts: WorkloadFacts | None = None
         self._sharing = "exact"
 
@@ -33,7 +50,7 @@ class Planner:
     def needs_facts(self) -> bool:
         """Whether no decision holds the workload's facts yet; a worker will tell them."""
         if self._facts is None:
-            self._facts = _stored_facts(self.record())
+            self._facts = stored_facts(self.record())
         return self._facts is None
 
     def learn(self, facts: WorkloadFacts, sharing: str) -> None:
@@ -46,7 +63,7 @@ class Planner:
     def advance(self) -> tuple[Move, StudyRecord]:
         """The next move, committed unless it ends the study (see `finish`), and the record it was made from."""
         record = self.record()
-        self._mirror.sync(record)
+        self._sync(record)
         assert self._facts is not None
         move = next_move(self._config, self._facts, record)
         if isinstance(move, OpenPhase) and move.num_points:
@@ -58,23 +75,40 @@ class Planner:
     def finish(self, move: Conclude | GiveUp, test: tuple[Evaluation, ...] = ()) -> Move:
         """Commit the end of the study, with the test score of the chosen model."""
         if isinstance(move, Conclude):
+            move = self._with_sharing(move)
             values = {row.metric: row.value for row in test}
-            answer = replace(move.answer, test_value=values.get(move.answer.metric), sharing=self._sharing)
+            answer = replace(move.answer, test_value=values.get(move.answer.metric))
             move = replace(move, answer=answer)
-            if test:
+            if not test:
+                move = replace(move, decisions=(*move.decisions, _NO_TEST))
+            else:
                 self._store.record_test_value(self._lease, answer.best_trial, test)
         self._store.apply(self._lease, move)
-        self._mirror.sync(self.record())
+        self._sync(self.record())
         return move
+
+    def _sync(self, record: StudyRecord) -> None:
+        """Bring Optuna's tables up to date. They are a view: no trouble with them may stop a study."""
+        try:
+            self._mirror.sync(record)
+        except Exception as error:
+            self._warn(
+                f"Optuna's tables could not follow ({type(error).__name__}: {error}); they will at the next step"
+            )
+
+    def _with_sharing(self, move: Conclude) -> Conclude:
+        """How far equal recipes gave equal bits in this study (D2)."""
+        mixed = self._store.mixed_trials(self._config.study)
+        sharing = "statistical" if mixed else self._sharing
+        decisions = move.decisions
+        if mixed:
+            told = ", ".join(str(trial) for trial in mixed)
+            reason = f"Not bit-exact: trials {told} went on with other numerics than they began with."
+            decisions = (*decisions, Decision(kind="numerics", reason=reason, numbers={"trials": list(mixed)}))
+        return replace(move, answer=replace(move.answer, sharing=sharing), decisions=decisions)
 
     def _with_points(self, move: OpenPhase) -> OpenPhase:
         assert self._facts is not None
         points = halton_points(self._config.search_space, move.num_points, seed=self._config.seed, phase=move.plan.name)
         trials = round_trials(self._config, self._facts, move.plan, points)
         return replace(move, trials=trials, num_points=0)
-
-
-def _stored_facts(record: StudyRecord) -> WorkloadFacts | None:
-    """The facts that the study's first decision was made from."""
-    numbers = next((decision.numbers for decision in record.decisions if decision.kind == "facts"), None)
-    return None if numbers is None else from_json(WorkloadFacts, json.dumps(numbers))

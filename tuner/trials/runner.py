@@ -58,6 +58,7 @@ class _Attempt:
         self._run = TrainingRun(self._spec, self._plan.eval, self._execution, workload)
         recipe = workload.recipe()
         self._static = static_digest(self._spec, recipe)
+        self._initial_loss = bench.initial_loss(self._static, self._run)
         self._keys = RecipeKeys(self._static, self._spec)
         self._numerics = numerics_segment(self._execution)
         self._numerics_key = numerics_key(self._numerics)
@@ -166,7 +167,7 @@ class _Attempt:
             curve = self._curve(TRAIN_SAMPLE, fit.metric)
             if curve and curve[-1][0] == step and curve[-1][1] <= fit.at_most:
                 return Outcome("complete", "fitted")
-        if is_diverged(self._curve(TRAIN_SAMPLE, "loss")):
+        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss):
             return Outcome("infeasible", "diverged")
         if fit is not None and self._plan.stop_when_dominated:
             bound = self._store.stop_step(self._claim.study, self._plan.name)
@@ -196,7 +197,7 @@ class _Attempt:
     def _leave(self) -> Ending:
         if self._bench.control.lost.is_set():
             raise LeaseLost(f"trial {self._trial.trial}: another worker took over")
-        if self._saved_full_at != self._run.global_step:
+        if self._run.global_step not in (0, self._saved_full_at):
             self._save()
         self._store.release(self._claim.lease)
         return "released"

@@ -5,6 +5,8 @@ It holds no state that matters: whatever it knows is in the database or is recom
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import signal
 import threading
@@ -13,13 +15,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tuner.config.canonical import config_from_json
-from tuner.errors import LeaseLost, TunerError, UserError
+from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError, is_disk_full
 from tuner.records import TEST, Evaluation
 from tuner.storage.leases import Owner
 from tuner.storage.store import Claim, Store
-from tuner.training.scoring import score_weights
+from tuner.training.checkpoint import CheckpointDamaged
+from tuner.training.scoring import ScoredFile, score_weights
 from tuner.trials.bench import Bench, Control, Sharing
 from tuner.trials.devices import resolve_device
+from tuner.trials.facts import refuse_other_data, stored_facts
 from tuner.trials.messages import (
     AtStep,
     Crashed,
@@ -36,6 +40,10 @@ from tuner.trials.messages import (
 )
 from tuner.trials.runner import run_trial
 
+DISK_FULL = "the disk is full; free some space and run the same command again"
+LEAVE_SECONDS = 20.0
+"""A worker that was told to leave, and does not, ends itself after this; its parent is more impatient."""
+
 IDLE_SECONDS = 0.5
 """Pause between claims when there is nothing to do; a Wake cuts it short."""
 
@@ -47,13 +55,13 @@ def work(connection: Connection, job: WorkerJob) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: line.control.stop.set())
     try:
         _Worker(line, job).run()
-    except UserError as error:
-        line.send(Refused(str(error), error.exit_code))
     except TunerError as error:
         line.send(Refused(str(error), error.exit_code))
-    except BaseException:
-        line.send(Refused(traceback.format_exc(), 1))
-        raise
+    except Exception as error:
+        if is_disk_full(error):
+            line.send(Refused(DISK_FULL, TryAgainLater.exit_code))
+        else:
+            line.send(Refused(traceback.format_exc(), 1))
 
 
 class _Line:
@@ -81,9 +89,17 @@ class _Line:
                 message = Stop()
             if isinstance(message, Stop):
                 self.control.stop.set()
+                _leave_for_sure()
             self.inbox.put(message)
             if isinstance(message, Stop):
                 return
+
+
+def _leave_for_sure() -> None:
+    """Bound how long a step that hangs can keep a worker that was told to leave, or whose parent is gone."""
+    timer = threading.Timer(LEAVE_SECONDS, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
 
 
 class _Worker:
@@ -105,7 +121,9 @@ class _Worker:
 
     def run(self) -> None:
         try:
-            self._line.send(Ready(self._bench.facts(), self._bench.sharing_kind()))
+            facts = self._bench.facts()
+            refuse_other_data(stored_facts(self._store.load(self._job.study, with_curves=False)), facts)
+            self._line.send(Ready(facts, self._bench.sharing_kind()))
             while not self._line.control.stop.is_set():
                 claim = self._store.claim(self._job.study, self._owner)
                 if claim is not None:
@@ -121,13 +139,22 @@ class _Worker:
             self._line.send(Left(trial, run_trial(claim, self._bench)))
         except LeaseLost:
             return
-        except UserError:
-            self._store.release(claim.lease)
+        except (UserError, TryAgainLater):
+            self._give_back(claim)
             raise
         except Exception as error:
+            if is_disk_full(error):
+                self._give_back(claim)
+                raise
             message = f"{type(error).__name__}: {error}"
-            self._store.fail_trial(claim.lease, message)
+            with contextlib.suppress(LeaseLost):
+                self._store.fail_trial(claim.lease, message)
             self._line.send(Crashed(trial, f"{message}\n{traceback.format_exc()}"))
+
+    def _give_back(self, claim: Claim) -> None:
+        # If even this cannot be written, the lease is broken by whoever finds this process dead.
+        with contextlib.suppress(Exception):
+            self._store.release(claim.lease)
 
     def _wait(self) -> None:
         try:
@@ -148,12 +175,11 @@ class _Worker:
             return ()
         plan = record.phase(trial.phase).plan
         execution = self._bench.execution(trial.spec)
-        values = score_weights(
-            self._store.paths.resolve(checkpoint.path),
-            self._bench.workload(trial.spec.workload_options),
-            split=TEST,
-            eval_spec=plan.eval,
-            execution=execution,
-            precision=trial.spec.precision,
-        )
+        path = self._store.paths.resolve(checkpoint.path)
+        file = ScoredFile(path=path, precision=trial.spec.precision, sha256=checkpoint.sha256)
+        workload = self._bench.workload(trial.spec.workload_options)
+        try:
+            values = score_weights(file, workload, split=TEST, eval_spec=plan.eval, execution=execution)
+        except CheckpointDamaged:
+            return ()  # The planner says that there is no score; a wrong one would be worse.
         return tuple(Evaluation(trial.best_step, TEST, metric, value) for metric, value in values.items())
