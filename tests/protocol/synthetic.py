@@ -64,8 +64,8 @@ def config_of(**sections: Any) -> StudyConfig:
         "budget": {"first_guess_steps": 500, "max_steps": 4000, "perfect_fit": {"metric": "loss", "at_most": 1.0}},
         "budget_sweep": {"learning_rates": {"low": 1e-4, "high": 1e-2, "num_rates": 5}},
         "search_space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"}},
-        "round_1": {"num_trials": 6},
-        "round_2": {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2},
+        "round_1": {"num_trials": 6, "adjust": "none", "decay_shares": []},
+        "round_2": {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False},
     }
     for name, section in sections.items():
         base[name] = {**base.get(name, {}), **section} if isinstance(section, dict) else section
