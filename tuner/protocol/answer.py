@@ -55,7 +55,8 @@ def leader(phase: PhaseRecord) -> TrialRecord:
     def score(trials: list[TrialRecord]) -> tuple[float, int]:
         return sign * fmean(value_of(t) - luck.get(t.spec.seed, 0.0) for t in trials), trials[0].number
 
-    return min(min(points.values(), key=score), key=lambda trial: (sign * value_of(trial), trial.number))
+    group = min(points.values(), key=score)
+    return min(group, key=lambda trial: (sign * value_of(trial), trial.number))
 
 
 def replicas(phase: PhaseRecord) -> dict[str, list[TrialRecord]]:

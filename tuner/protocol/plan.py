@@ -132,7 +132,8 @@ def _round_2(config: StudyConfig, *, shortest: int, longest: int) -> PlannedPhas
     assert config.round_2 is not None, "asked only when round 2 is wanted"
     chosen, num_seeds = config.round_2.budget_multiple, config.round_2.num_seeds
     least, most = (1.0, float(GROWTH)) if chosen == "auto" else (chosen, chosen)
-    told = f"{chosen:g} x" if chosen != "auto" else f"once, or {GROWTH} x if longer may still gain,"
+    told = f"{chosen:g} x" if chosen != "auto" else f"1 x, or {GROWTH} x if longer may still gain,"
+    num_points = min(config.round_2.num_trials, config.round_1.num_trials)
     # A first good step is never before the first evaluation.
     least_carried = min(shortest, ceil(MARGIN_OVER_GOOD_STEP * eval_cadence(config, shortest)))
     min_steps, max_steps = max(1, round(least * least_carried)), round(most * longest)
@@ -140,8 +141,7 @@ def _round_2(config: StudyConfig, *, shortest: int, longest: int) -> PlannedPhas
     return PlannedPhase(
         name=ROUND_2,
         min_trials=num_seeds,
-        max_trials=num_seeds * min(config.round_2.num_trials, config.round_1.num_trials)
-        + config.round_2.lower_rate_twin,
+        max_trials=num_seeds * num_points + config.round_2.lower_rate_twin,
         min_steps=min_steps,
         max_steps=max_steps,
         min_evals=min_evals,

@@ -143,9 +143,10 @@ def doubled(config: StudyConfig, spec: RunSpec, *, max_train_steps: int) -> RunS
     longer = lengthened(config, spec, max_train_steps=max_train_steps)
     if config.round_1.adjust == "none":
         return longer
-    starts = {max_train_steps - length for length in retuned_decays(config, longer)}
+    # The first update of a decay still runs at the peak rate: it is shared.
+    parted = {max_train_steps - length + 1 for length in retuned_decays(config, longer)}
     own = max_train_steps - longer.schedule.decay_steps
-    return replace(longer, fork_steps=tuple(sorted({*longer.fork_steps, *(s for s in starts if s < own)})))
+    return replace(longer, fork_steps=tuple(sorted({*longer.fork_steps, *(step for step in parted if step < own)})))
 
 
 def retuned_decays(config: StudyConfig, spec: RunSpec) -> tuple[int, ...]:

@@ -61,9 +61,8 @@ def open_round_2(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) 
     carried, (multiple, why) = carried_steps(study, base), budget_multiple(config, base)
     budget = max(1, round(multiple * carried))
     best = ranked(base)[: config.round_2.num_trials]
-    specs = [
-        _extended(config, trial.spec, carried=carried, budget=budget, decay=retuned_length(study)) for trial in best
-    ]
+    decay = retuned_length(study)
+    specs = [_extended(config, trial.spec, carried=carried, budget=budget, decay=decay) for trial in best]
     trials = [
         TrialPlan(
             number=index * len(best) + place,
