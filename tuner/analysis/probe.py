@@ -8,30 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from statistics import fmean, median
 
 from tuner.analysis.best_steps import best, noise, sign_of
 from tuner.records import Curve, Direction
+
+NUM_ERRORS = 2.0
+"""Standard errors of the mean gain that noise alone is granted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeGain:
     """What the longer budget gained, in the metric's unit, positive when better; one of `gains` per point.
 
-    `needed_gain` is the smallest mean worth twice the budget; `deviation` is that of seeds if `is_seed_deviation`,
-    else, while nothing was replicated, the noise of the curves in its place.
+    `needed_gain` is the smallest mean worth twice the budget; `chance` is what the mean may be by chance: the seed
+    deviation if `is_seed_deviation`, else, while nothing was replicated, two standard errors of a mean gain between
+    evaluations as noisy as the curves.
     """
 
     gains: tuple[float, ...]
     mean_gain: float
     needed_gain: float
-    deviation: float
+    chance: float
     is_seed_deviation: bool
 
     @property
     def is_gain(self) -> bool:
         """Whether the mean gain exceeds both bars."""
-        return self.mean_gain > self.needed_gain and self.mean_gain > self.deviation
+        return self.mean_gain > self.needed_gain and self.mean_gain > self.chance
 
 
 def measure_probe(
@@ -57,12 +62,13 @@ def measure_probe(
     sign = sign_of(direction)
     before, after = zip(*((_best_value(a, direction), _best_value(b, direction)) for a, b in pairs), strict=True)
     gains = tuple(sign * (first - second) for first, second in zip(before, after, strict=True))
-    of_curves = median(noise(curve) for pair in pairs for curve in pair)
+    # One noise deviation alone would call 11 % of flat plateaus too short, two standard errors 2 %.
+    error = median(noise(curve) for pair in pairs for curve in pair) * sqrt(2 / len(pairs))
     return ProbeGain(
         gains=gains,
         mean_gain=fmean(gains),
         needed_gain=min_gain * abs(fmean(before)),
-        deviation=of_curves if seed_deviation is None else seed_deviation,
+        chance=NUM_ERRORS * error if seed_deviation is None else seed_deviation,
         is_seed_deviation=seed_deviation is not None,
     )
 

@@ -116,12 +116,12 @@ def _told(config: StudyConfig, found: ProbeGain, *, probe: PhaseRecord) -> str:
     metric, each = probe.plan.eval.metric, ", ".join(f"{gain:+.3g}" for gain in found.gains)
     left_out = len(probe.trials) - len(found.gains)
     each += f"; {left_out} infeasible or crashed" if left_out else ""
-    of = "the deviation of seeds" if found.is_seed_deviation else "the noise of the curves, seed deviation unknown"
+    of = "the seed deviation" if found.is_seed_deviation else "seed deviation unknown: noise of the curves, 2 errors"
     return (
         f"{steps(probe.plan.max_train_steps)}, twice the budget, improve the best {metric} of {len(found.gains)} "
         f"trials by {found.mean_gain:+.3g} on average ({each}): "
         f" {'above' if found.is_gain else 'not above'} both round_1.min_gain={number(config.round_1.min_gain)} of "
-        f"the value ({number(found.needed_gain)}) and {number(found.deviation)} ({of})"
+        f"the value ({number(found.needed_gain)}) and {number(found.chance)} ({of})"
     )
 
 
