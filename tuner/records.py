@@ -142,7 +142,7 @@ class Evaluation:
 TrialState = Literal["waiting", "running", "paused", "ended"]
 """waiting: may be claimed. running: leased. paused: at its target, which may be raised. ended: has an outcome."""
 
-PhaseKind = Literal["budget_sweep", "round_1", "round_2"]
+PhaseKind = Literal["budget_sweep", "round_1", "probe", "decay", "round_2"]
 StudyState = Literal["running", "finished", "interrupted", "no_answer"]
 
 

@@ -124,9 +124,10 @@ def test_a_stored_config_comes_back_exactly(tmp_path: Path, text: str) -> None:
 
 
 def test_a_default_is_the_same_value_before_and_after_storing(tmp_path: Path) -> None:
-    config = load(tmp_path).config
+    config = load(tmp_path, overrides=["round_2.budget_multiple=2"]).config
     assert config.round_2 is not None
     assert isinstance(config.round_2.budget_multiple, float)
+    assert isinstance(config.round_1.min_gain, float)
 
 
 NUMBERS = st.floats(min_value=1e-12, max_value=0.999, allow_nan=False)

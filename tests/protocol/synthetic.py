@@ -64,8 +64,8 @@ def config_of(**sections: Any) -> StudyConfig:
         "budget": {"first_guess_steps": 500, "max_steps": 4000, "perfect_fit": {"metric": "loss", "at_most": 1.0}},
         "budget_sweep": {"learning_rates": {"low": 1e-4, "high": 1e-2, "num_rates": 5}},
         "search_space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"}},
-        "round_1": {"num_trials": 6},
-        "round_2": {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2},
+        "round_1": {"num_trials": 6, "adjust": "none", "decay_shares": []},
+        "round_2": {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False},
     }
     for name, section in sections.items():
         base[name] = {**base.get(name, {}), **section} if isinstance(section, dict) else section
@@ -80,6 +80,8 @@ class Lab:
     world: World
     seed: int = 0
     facts: WorkloadFacts = FACTS
+    error: Callable[[RunSpec, int], float] | None = None
+    """Validation error, for studies whose objective it is."""
     phases: list[PhaseRecord] = field(default_factory=list)
     curves: dict[int, dict[tuple[str, str], Curve]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -159,7 +161,7 @@ class Lab:
         curves = self.curves.setdefault(trial.trial, {})
         for key, curve in curves.items():
             curves[key] = tuple(evaluation for evaluation in curve if evaluation[0] <= last)
-        validation = curves.get((VALIDATION, "loss"), ())
+        validation = curves.get((VALIDATION, self.config.evaluation.metric), ())
         top = best(validation, "minimize")
         return replace(
             trial,
@@ -231,6 +233,9 @@ class Lab:
         for split, value in zip((TRAIN_SAMPLE, VALIDATION), measured, strict=True):
             curves = self.curves.setdefault(trial.trial, {})
             curves[(split, "loss")] = (*curves.get((split, "loss"), ()), (step, value))
+        if self.error is not None:
+            errors = self.curves[trial.trial].get((VALIDATION, "error"), ())
+            self.curves[trial.trial][(VALIDATION, "error")] = (*errors, (step, self.error(trial.spec, step)))
         if plan.fit is not None and measured[0] <= plan.fit.at_most:
             return self._ended(trial, Outcome("complete", "fitted"))
         if is_diverged(self.curves[trial.trial][(TRAIN_SAMPLE, "loss")]):
@@ -275,6 +280,26 @@ def bowl(
             validation += 0.5 * (step - overfit_from) / overfit_from
         jitter = random.Random(f"{spec.seed}/{spec.learning_rate}/{step}").gauss(0, noise) if noise else 0.0
         return train, validation + jitter
+
+    return measure
+
+
+def trained(progress: Callable[[int], float], *, decay_gain: float = 0.1, noise: float = 0.0) -> World:
+    """Rounds whose loss is `progress` of the step, and falls by `decay_gain` over any decay; the usual sweep.
+
+    Rates away from 1e-3 are worse by half the distance in decades, higher ones a little more.
+    """
+    usual = bowl()
+
+    def measure(spec: RunSpec, step: int) -> Measured | str:
+        length = spec.schedule.decay_steps
+        if not length:
+            return usual(spec, step)
+        decayed = max(0.0, 1 - (spec.max_train_steps - step) / length)
+        decades = math.log10(spec.learning_rate / 1e-3)
+        distance = max(1.02 * decades, -decades)
+        jitter = random.Random(f"{spec}/{step}").gauss(0, noise) if noise else 0.0
+        return 1.0, progress(step) - decay_gain * decayed + 0.5 * distance + jitter
 
     return measure
 

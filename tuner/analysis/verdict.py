@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from statistics import median
-from typing import Literal
+from typing import Final, Literal
 
 from tuner.analysis.best_steps import (
     BestStepCounts,
@@ -23,6 +23,9 @@ from tuner.analysis.best_steps import (
 from tuner.records import Curve, Direction
 
 Verdict = Literal["too long", "too short", "adequate", "undecided", "undecided (decay-confounded)"]
+Adjust = Literal["probe", "raw", "none"]
+
+CONFOUNDED: Final = "undecided (decay-confounded)"
 
 MIN_FEASIBLE_TRIALS = 5
 MIN_EVALUATIONS = 20
@@ -72,13 +75,13 @@ def judge_budget(
     *,
     direction: Direction,
     eval_every_steps: int,
-    adjust: Literal["none", "raw"] = "none",
+    adjust: Adjust = "none",
 ) -> BudgetCheck:
     """Judge a round's budget by the validation curves of its feasible trials, by trial id.
 
-    `adjust`: "raw" takes late best steps at their word (too short); "none" leaves them undecided, because a decaying
-    rate pulls the best step into the decay whatever the budget. The first 10 % ends with its last step, 0.1 T; the last
-    25 % begins with its first, 0.75 T.
+    `adjust`: "raw" takes late best steps at their word (too short); else they stay undecided until a probe decides,
+    because a decaying rate pulls the best step into the decay whatever the budget. The first 10 % ends with its last
+    step, 0.1 T; the last 25 % begins with its first, 0.75 T.
     """
     seen = {trial: curve for trial, curve in curves.items() if curve}
     ranked = rank_by_best_mean(seen, direction)
@@ -113,15 +116,13 @@ def rank_by_best_mean(curves: Mapping[int, Curve], direction: Direction) -> tupl
     return tuple(sorted(means, key=lambda trial: (sign_of(direction) * means[trial], trial)))
 
 
-def _verdict(
-    everyone: BestStepCounts, leaders: BestStepCounts, *, min_evals: int, adjust: Literal["none", "raw"]
-) -> Verdict:
+def _verdict(everyone: BestStepCounts, leaders: BestStepCounts, *, min_evals: int, adjust: Adjust) -> Verdict:
     if everyone.num_trials < MIN_FEASIBLE_TRIALS or min_evals < MIN_EVALUATIONS:
         return "undecided"
     if everyone.good_early.is_at_least(MIN_PERCENT) and leaders.good_early.is_at_least(MIN_PERCENT):
         return "too long"
     if everyone.best_late.is_at_least(MIN_PERCENT) and leaders.best_late.is_at_least(MIN_PERCENT):
-        return "too short" if adjust == "raw" else "undecided (decay-confounded)"
+        return "too short" if adjust == "raw" else CONFOUNDED
     return "adequate"
 
 
@@ -140,7 +141,7 @@ def _reason(
         return f"trials {good} (raw rule, best step in the first 10 %: {everyone.best_early})"
     if verdict == "too short":
         return f"trials {late}; round_1.adjust=raw takes that as too short"
-    if verdict == "undecided (decay-confounded)":
+    if verdict == CONFOUNDED:
         return (
             f"trials {late}; the decaying rate pulls best steps there whatever the budget, "
             "so that only longer runs from the same plateaus can tell"

@@ -251,13 +251,25 @@ class Round1(Section):
     sampler: Literal["halton"] = setting(
         "halton", change="decision", description="scrambled Halton: quasi-random exploration"
     )
-    adjust: Literal["none", "raw"] = setting(
-        "none",
+    adjust: Literal["probe", "raw", "none"] = setting(
+        "probe",
         change="decision",
-        description="raw: late best steps alone count as too short; none: they are undecided (decay-confounded)",
+        description="when best steps are late: probe: the best three train twice as long, and their gain decides; "
+        "raw: that alone counts as too short; none: undecided (decay-confounded)",
+    )
+    min_gain: float = setting(
+        0.01,
+        change="decision",
+        description="gain that is worth twice the budget, as a share of the value; the probe's mean must exceed it",
+        ge=0,
     )
     max_adjustments: Annotated[int, Field(ge=0)] = setting(
         2, change="decision", description="doublings of the budget after the sweep"
+    )
+    decay_shares: tuple[Annotated[float, Field(gt=0, le=0.5)], ...] = setting(
+        (0.1, 0.2, 0.4),
+        change="decision",
+        description="after a doubling: decays tried on the best three trials, as shares of the budget; []: none",
     )
 
 
@@ -268,8 +280,13 @@ class Round2(Section):
     num_seeds: Positive = setting(
         2, change="decision", description="seeds per point; each further seed is a trunk of its own"
     )
-    budget_multiple: Annotated[float, Field(ge=1)] = setting(
-        2, change="decision", description="budget as a multiple of round 1's"
+    budget_multiple: Annotated[float, Field(ge=1)] | Literal["auto"] = setting(
+        "auto",
+        change="decision",
+        description="budget as a multiple of round 1's; auto: 1 if that was found long enough (replication), else 2",
+    )
+    lower_rate_twin: bool = setting(
+        True, change="decision", description="the best point also at half its rate, if the budget grew: one more run"
     )
 
 

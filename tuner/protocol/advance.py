@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import conclude
+from tuner.protocol.decay import retune_decay
+from tuner.protocol.probe import advance_round_1
 from tuner.protocol.rounds import advance_round, feasible, needs_longer, open_longer, open_round_1
 from tuner.protocol.second_round import open_round_2
 from tuner.protocol.standings import FITTED
@@ -15,7 +17,8 @@ from tuner.records import Move, PhaseRecord, StudyRecord, WorkloadFacts
 
 
 def next_move(config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, sharing: str = "exact") -> Move:
-    """The protocol's next move (PROTOCOL 2-5): sweep, round 1 and its repetitions, round 2, the answer.
+    """The protocol's next move (PROTOCOL 2-5): sweep, round 1 with its probes and repetitions, round 2, the
+    answer.
 
     `sharing` ("exact" or "statistical") is printed with the answer.
 
@@ -31,7 +34,7 @@ def next_move(config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, 
     if not rounds:
         return open_round_1(config, derived_budget(study, sweep))
     if not rounds[-1].is_closed:
-        return advance_round(config, study, phase=rounds[-1])
+        return advance_round_1(config, study, phase=rounds[-1])
     return _after_round_1(config, study, rounds=rounds, sharing=sharing)
 
 
@@ -45,11 +48,14 @@ def derived_budget(study: StudyRecord, sweep: PhaseRecord) -> int:
 
 def _after_round_1(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str) -> Move:
     round_2 = next((phase for phase in study.phases if phase.plan.kind == "round_2"), None)
-    if round_2 is None and needs_longer(config, rounds):
-        return open_longer(config, rounds)
-    if round_2 is None and config.round_2 is not None:
-        base = [phase for phase in rounds if feasible(phase)][-1]
-        return open_round_2(config, study, base=base)
-    if round_2 is not None and not round_2.is_closed:
+    if round_2 is None:
+        if needs_longer(config, rounds):
+            return open_longer(config, rounds)
+        if move := retune_decay(config, study, rounds=rounds):
+            return move
+        if config.round_2 is not None:
+            base = [phase for phase in rounds if feasible(phase)][-1]
+            return open_round_2(config, study, base=base)
+    elif not round_2.is_closed:
         return advance_round(config, study, phase=round_2)
-    return conclude(rounds, round_2=round_2, sharing=sharing)
+    return conclude(study, sharing=sharing)

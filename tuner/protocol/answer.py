@@ -1,11 +1,12 @@
 """The answer: the best trial of all rounds, and the budget of the phase that produced it.
 
-Within round 2 points are compared by their mean over seeds; a lucky seed does not make a point.
+Points are compared by their means over seeds; a lucky seed does not make a point. Probes only measure: they are no
+candidates. A lower-rate twin is one, and the answer says so when it wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from statistics import fmean
 
 from tuner.analysis.best_steps import sign_of
@@ -13,19 +14,21 @@ from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.analysis.transfer import point_key
 from tuner.protocol.rounds import feasible
 from tuner.protocol.words import json_safe, number, point, steps
-from tuner.records import Answer, Conclude, Decision, PhaseRecord, TrialRecord
+from tuner.records import Answer, Conclude, Decision, PhaseRecord, StudyRecord, TrialRecord
+
+CANDIDATES = ("round_1", "decay", "round_2")
 
 
-def conclude(rounds: Sequence[PhaseRecord], *, round_2: PhaseRecord | None, sharing: str) -> Conclude:
-    """Choose among the closed rounds; at least one of `rounds` has a feasible trial."""
-    phases = [phase for phase in (*rounds, *([round_2] if round_2 else [])) if feasible(phase)]
+def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
+    """Choose among the phases that may answer; at least one of them has a feasible trial."""
+    phases = [phase for phase in study.phases if phase.plan.kind in CANDIDATES and feasible(phase)]
     sign = sign_of(phases[0].plan.eval.direction)
     leaders = [(phase, leader(phase)) for phase in phases]
     # Ties go to the shorter budget, and at the same budget to the later phase, which was replicated.
     winner, best = min(
         enumerate(leaders), key=lambda item: (sign * value_of(item[1][1]), item[1][0].plan.max_train_steps, -item[0])
     )[1]
-    judged = [phase for phase in rounds if phase.verdict is not None]
+    judged = [phase for phase in study.phases if phase.plan.kind == "round_1" and phase.verdict is not None]
     answer = Answer(
         max_train_steps=winner.plan.max_train_steps,
         verdict=judged[-1].verdict or "undecided" if judged else "undecided",
@@ -36,15 +39,23 @@ def conclude(rounds: Sequence[PhaseRecord], *, round_2: PhaseRecord | None, shar
         params=dict(best.params),
         sharing=sharing,
     )
-    decision = _decision(answer, winner, leaders=leaders, round_2=round_2)
+    decision = _decision(study, answer, winner, leaders=leaders)
     return Conclude(answer=answer, decisions=(decision,))
 
 
 def leader(phase: PhaseRecord) -> TrialRecord:
-    """The best trial of the point with the best mean over its seeds."""
-    sign = sign_of(phase.plan.eval.direction)
-    points = replicas(phase)
-    group = min(points.values(), key=lambda trials: (sign * fmean(map(value_of, trials)), trials[0].number))
+    """The best trial of the point with the best mean over its seeds.
+
+    A point that lacks a seed (a crash, a twin) is not paid for the luck of those it has: what a seed is worth, as
+    measured on the points that have all of them, is taken off first.
+    """
+    sign, points = sign_of(phase.plan.eval.direction), replicas(phase)
+    luck = _seed_effects(points.values())
+
+    def score(trials: list[TrialRecord]) -> tuple[float, int]:
+        return sign * fmean(value_of(t) - luck.get(t.spec.seed, 0.0) for t in trials), trials[0].number
+
+    group = min(points.values(), key=score)
     return min(group, key=lambda trial: (sign * value_of(trial), trial.number))
 
 
@@ -62,19 +73,38 @@ def value_of(trial: TrialRecord) -> float:
     return trial.best_value
 
 
+def twin(study: StudyRecord) -> TrialRecord | None:
+    """Round 2's trial at a lower rate than its point's; None if there is none."""
+    for decision in study.decisions:
+        if decision.kind == "round_opened" and decision.numbers.get("twin") is not None:
+            trials = next((phase.trials for phase in study.phases if phase.name == decision.phase), ())
+            return next((trial for trial in trials if trial.number == decision.numbers["twin"]), None)
+    return None
+
+
+def _seed_effects(points: Iterable[list[TrialRecord]]) -> dict[int, float]:
+    """How far each seed lies from the mean over seeds, on the points that have every seed; empty if none has."""
+    groups = [{trial.spec.seed: value_of(trial) for trial in trials} for trials in points]
+    seeds = {seed for group in groups for seed in group}
+    complete = [group for group in groups if group.keys() == seeds]
+    if not complete or len(complete) == len(groups):
+        return {}
+    means = {seed: fmean(group[seed] for group in complete) for seed in sorted(seeds)}
+    middle = fmean(means.values())
+    return {seed: mean - middle for seed, mean in means.items()}
+
+
 def _decision(
-    answer: Answer,
-    winner: PhaseRecord,
-    *,
-    leaders: list[tuple[PhaseRecord, TrialRecord]],
-    round_2: PhaseRecord | None,
+    study: StudyRecord, answer: Answer, winner: PhaseRecord, *, leaders: list[tuple[PhaseRecord, TrialRecord]]
 ) -> Decision:
+    round_2 = next((phase for phase in study.phases if phase.plan.kind == "round_2"), None)
     deviation = None
     if round_2 is not None:
         deviation = pooled_seed_deviation([[value_of(t) for t in group] for group in replicas(round_2).values()])
     reason = (
         f"{answer.metric} {number(answer.best_value)} at step {answer.best_step:,} of {answer.max_train_steps:,}, from "
-        f"{winner.name} with {point(answer.params)}; {_about_round_2(winner, leaders, round_2=round_2)}; "
+        f"{winner.name} with {point(answer.params)}; {_about_round_2(winner, leaders, round_2=round_2)}"
+        f"{_about_twin(answer, twin(study))}; "
         f"seed deviation {'unknown' if deviation is None else number(deviation)}; round 1's budget: {answer.verdict}."
     )
     numbers = {
@@ -84,6 +114,20 @@ def _decision(
         "best_trial": answer.best_trial,
     }
     return Decision(kind="answer", phase=winner.name, reason=reason, numbers=json_safe(numbers))
+
+
+def _about_twin(answer: Answer, lower: TrialRecord | None) -> str:
+    if lower is None:
+        return ""
+    rate = number(lower.spec.learning_rate)
+    if lower.trial == answer.best_trial:
+        return (
+            f"; this is the lower-rate twin: at this length the best point does better at half its rate, {rate}, with "
+            "one seed; rates below that were not tried"
+        )
+    if not lower.is_feasible or lower.best_value is None:
+        return f"; the lower-rate twin ({rate}) was not feasible"
+    return f"; the lower-rate twin ({rate}) did not win: {number(lower.best_value)}"
 
 
 def _about_round_2(

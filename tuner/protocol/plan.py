@@ -5,10 +5,12 @@ Every number is a bound: what the study will need between them is what it finds 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from tuner.config.schema import StudyConfig
+from tuner.protocol.decay import DECAY
+from tuner.protocol.probe import NUM_PROBED, probe_name
 from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
 from tuner.protocol.runs import check_first_guess, eval_cadence
 from tuner.protocol.second_round import ROUND_2
@@ -41,11 +43,14 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
     """
     check_first_guess(config)
     shortest, longest = _first_budget(config)
-    phases = [_sweep(config), _round_1(config, shortest, longest)]
-    num_adjustments = config.round_1.max_adjustments if config.round_1.adjust == "raw" else 0
+    first = _round_1(config, shortest, longest)
+    phases = [_sweep(config), first, *_probe(config, first, of=ROUND_1, factor=1)]
+    num_adjustments = 0 if config.round_1.adjust == "none" else config.round_1.max_adjustments
     for index in range(1, num_adjustments + 1):
-        factor = GROWTH**index
-        phases.append(_longer(config, phases[1], factor=factor, name=f"{ROUND_1}.{index + 1}"))
+        factor, name = GROWTH**index, f"{ROUND_1}.{index + 1}"
+        phases += [_longer(config, first, factor=factor, name=name), *_probe(config, first, of=name, factor=factor)]
+    if num_adjustments and config.round_1.decay_shares:
+        phases.append(_decay(config, first, factor=GROWTH**num_adjustments))
     if config.round_2 is not None:
         phases.append(_round_2(config, shortest=shortest, longest=longest * GROWTH**num_adjustments))
     return phases
@@ -103,22 +108,45 @@ def _longer(config: StudyConfig, first: PlannedPhase, *, factor: int, name: str)
     )
 
 
+def _probe(config: StudyConfig, first: PlannedPhase, *, of: str, factor: int) -> list[PlannedPhase]:
+    """The probe of a round at `factor` times the first budget."""
+    if config.round_1.adjust != "probe":
+        return []
+    longer = _longer(config, first, factor=GROWTH * factor, name=probe_name(of))
+    note = "only if nearly all best steps are late; forked from the best plateaus"
+    return [replace(longer, max_trials=min(NUM_PROBED, first.max_trials), note=note)]
+
+
+def _decay(config: StudyConfig, first: PlannedPhase, *, factor: int) -> PlannedPhase:
+    shortest, longest = (_longer(config, first, factor=by, name=DECAY) for by in (GROWTH, factor))
+    return replace(
+        longest,
+        min_steps=shortest.min_steps,
+        min_evals=min(shortest.min_evals, longest.min_evals),
+        max_trials=min(NUM_PROBED, first.max_trials) * len(config.round_1.decay_shares),
+        note="only if the budget grew; decays of other lengths, forked from the best plateaus",
+    )
+
+
 def _round_2(config: StudyConfig, *, shortest: int, longest: int) -> PlannedPhase:
     assert config.round_2 is not None, "asked only when round 2 is wanted"
-    multiple, num_seeds = config.round_2.budget_multiple, config.round_2.num_seeds
+    chosen, num_seeds = config.round_2.budget_multiple, config.round_2.num_seeds
+    least, most = (1.0, float(GROWTH)) if chosen == "auto" else (chosen, chosen)
+    told = f"{chosen:g} x" if chosen != "auto" else f"1 x, or {GROWTH} x if longer may still gain,"
+    num_points = min(config.round_2.num_trials, config.round_1.num_trials)
     # A first good step is never before the first evaluation.
     least_carried = min(shortest, ceil(MARGIN_OVER_GOOD_STEP * eval_cadence(config, shortest)))
-    min_steps, max_steps = max(1, round(multiple * least_carried)), round(multiple * longest)
+    min_steps, max_steps = max(1, round(least * least_carried)), round(most * longest)
     min_evals, max_evals = _evals(config, min_steps, max_steps)
     return PlannedPhase(
         name=ROUND_2,
         min_trials=num_seeds,
-        max_trials=num_seeds * min(config.round_2.num_trials, config.round_1.num_trials),
+        max_trials=num_seeds * num_points + config.round_2.lower_rate_twin,
         min_steps=min_steps,
         max_steps=max_steps,
         min_evals=min_evals,
         max_evals=max_evals,
-        note=f"{multiple:g} x round 1's budget, forked from its plateaus for the first seed",
+        note=f"{told} round 1's budget, forked from its plateaus for the first seed",
     )
 
 

@@ -10,11 +10,12 @@ from dataclasses import asdict
 from math import ceil
 from typing import Final
 
+from tuner.analysis.second_metric import SAME_AS_LOSS, SecondMetric, compare_with_loss
 from tuner.analysis.verdict import BudgetCheck, judge_budget
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import StudyConfig
 from tuner.protocol.failures import give_up, nothing_left
-from tuner.protocol.runs import check_schedule, decay_steps, eval_cadence, lengthened, warmup_steps
+from tuner.protocol.runs import check_schedule, decay_steps, doubled, eval_cadence, warmup_steps
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
     VALIDATION,
@@ -69,23 +70,52 @@ def open_round_1(config: StudyConfig, budget: int) -> Move:
 
 def advance_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """Wait for an open round's trials, then close it with its verdict; give up if round 1 has nothing to judge."""
+    return unjudgeable(phase) or close_round(study, phase=phase, check=check_round(config, study, phase=phase))
+
+
+def unjudgeable(phase: PhaseRecord) -> Move | None:
+    """What to do instead of judging a round: wait, or give up; None if it may be judged."""
     if not all(trial.is_ended for trial in phase.trials):
         return Wait()
     if phase.name == ROUND_1 and not feasible(phase):
         return give_up(nothing_left(phase), phase=phase.name)
-    check = check_round(config, study, phase=phase)
+    return None
+
+
+def close_round(study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -> ClosePhase:
+    """End a round with its verdict, and all that the verdict is to be read with."""
     carried = carried_budget(check, phase)
     reason = f"{phase.name} at {steps(check.max_train_steps)} is {check.verdict}: {check.reason}"
     if missing := len(phase.trials) - check.num_feasible:
         reason += f" ({missing} of {len(phase.trials)} trials infeasible or crashed)"
+    reason += f"; best steps are known to one evaluation interval, {steps(check.eval_every_steps)}"
+    second = second_metric(study, phase)
+    if second is not None and second.differs:
+        reason += (
+            f"; warning: the median trial is best in {second.objective_band} by {phase.plan.eval.metric} and in "
+            f"{second.loss_band} by loss, so that the choice of metric decides this verdict"
+        )
     if carried < check.max_train_steps:
         reason += f"; {steps(carried)} are carried forward, nothing is rerun shorter"
     section = "Round 2" if phase.plan.kind == "round_2" else "Round 1"
-    numbers = asdict(check) | {"carried_steps": carried}
+    numbers = asdict(check) | {"carried_steps": carried, "second_metric": second and asdict(second)}
     decision = Decision(
         kind="verdict", phase=phase.name, reason=f"{reason} (playbook, {section}).", numbers=json_safe(numbers)
     )
     return ClosePhase(phase=phase.name, verdict=check.verdict, reason=f"{reason}.", decisions=(decision,))
+
+
+def second_metric(study: StudyRecord, phase: PhaseRecord) -> SecondMetric | None:
+    """Best steps of a round under the loss beside those under the objective; None if they cannot differ."""
+    plan, trials = phase.plan, [trial.trial for trial in feasible(phase)]
+    if plan.eval.metric in SAME_AS_LOSS:
+        return None
+    return compare_with_loss(
+        {trial: study.curve(trial, VALIDATION, plan.eval.metric) for trial in trials},
+        {trial: study.curve(trial, VALIDATION, "loss") for trial in trials},
+        plan.max_train_steps,
+        direction=plan.eval.direction,
+    )
 
 
 def check_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> BudgetCheck:
@@ -133,7 +163,7 @@ def open_longer(config: StudyConfig, rounds: list[PhaseRecord]) -> OpenPhase:
         TrialPlan(
             number=trial.number,
             params=dict(trial.params),
-            spec=lengthened(config, trial.spec, max_train_steps=budget),
+            spec=doubled(config, trial.spec, max_train_steps=budget),
         )
         for trial in last.trials
     )

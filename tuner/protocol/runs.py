@@ -137,6 +137,37 @@ def lengthened(config: StudyConfig, spec: RunSpec, *, max_train_steps: int, seed
     )
 
 
+def doubled(config: StudyConfig, spec: RunSpec, *, max_train_steps: int) -> RunSpec:
+    """The run of a doubled round and of its probe, equal in both: lengthened, with full states where decays may part.
+
+    The decay of a doubled round may be tuned anew; then its trunk is left at the start of each decay tried.
+    """
+    longer = lengthened(config, spec, max_train_steps=max_train_steps)
+    if config.round_1.adjust == "none":
+        return longer
+    # The first update of a decay still runs at the peak rate: it is shared.
+    parted = {max_train_steps - length + 1 for length in retuned_decays(config, longer)}
+    own = max_train_steps - longer.schedule.decay_steps
+    return replace(longer, fork_steps=tuple(sorted({*longer.fork_steps, *(step for step in parted if step < own)})))
+
+
+def retuned_decays(config: StudyConfig, spec: RunSpec) -> tuple[int, ...]:
+    """Decay lengths other than a run's own that `round_1.decay_shares` asks for at its budget, rising.
+
+    A decay starts at an evaluation of the run, so that its trunk has measured all that the fork would have (D7). A
+    share within one evaluation interval of the run's own decay stands for it.
+    """
+    budget, every = spec.max_train_steps, spec.eval_every_steps
+    lengths = set()
+    for share in config.round_1.decay_shares:
+        if abs(share * budget - spec.schedule.decay_steps) <= every:
+            continue
+        start = every * round((1 - share) * budget / every)
+        if spec.schedule.warmup_steps < start < budget:
+            lengths.add(budget - start)
+    return tuple(sorted(lengths - {spec.schedule.decay_steps}))
+
+
 def check_names(config: StudyConfig, facts: WorkloadFacts) -> None:
     """Refuse a search space that names what neither the training core nor the workload knows."""
     known = TRAINING_SETTINGS | set(facts.hyperparameters)

@@ -41,10 +41,14 @@ class BestSteps:
 
 
 def best_steps(config: StudyConfig, study: StudyRecord) -> tuple[BestSteps, ...]:
-    """The distribution of every round that has feasible trials; the sweep is judged by steps to fit instead."""
-    rounds = [phase for phase in study.phases if phase.plan.kind != "budget_sweep"]
-    found = [_of_phase(config, study, phase=phase) for phase in rounds]
+    """The distribution of every judged round that has feasible trials; the sweep is judged by steps to fit instead."""
+    found = [_of_phase(config, study, phase=phase) for phase in judged_rounds(study)]
     return tuple(distribution for distribution in found if distribution.marks)
+
+
+def judged_rounds(study: StudyRecord) -> tuple[PhaseRecord, ...]:
+    """Rounds of all points at one budget. A probe, or another decay, holds the best few only: they judge no budget."""
+    return tuple(phase for phase in study.phases if phase.plan.kind in ("round_1", "round_2"))
 
 
 def feasible_curves(study: StudyRecord, phase: PhaseRecord) -> dict[int, Curve]:

@@ -18,6 +18,5 @@ def answer_so_far(study: StudyRecord, *, sharing: str = "exact") -> Answer | Non
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     if not any(feasible(phase) for phase in rounds):
         return None
-    round_2 = next((phase for phase in study.phases if phase.plan.kind == "round_2"), None)
-    found = conclude(rounds, round_2=round_2, sharing=sharing).answer
+    found = conclude(study, sharing=sharing).answer
     return found if any(phase.verdict for phase in rounds) else replace(found, verdict=NOT_JUDGED)

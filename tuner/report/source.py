@@ -9,7 +9,7 @@ from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import replicas, value_of
 from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
-from tuner.report.distribution import BestSteps, best_steps
+from tuner.report.distribution import BestSteps, best_steps, judged_rounds
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import Lengths
 
@@ -30,7 +30,8 @@ class Source:
 
     @property
     def rounds(self) -> tuple[PhaseRecord, ...]:
-        return tuple(phase for phase in self.study.phases if phase.plan.kind != "budget_sweep")
+        """The phases whose budgets are judged: no sweep, no probe, no tuning of the decay."""
+        return judged_rounds(self.study)
 
     def lengths(self) -> Lengths:
         return Lengths.of(self.study)

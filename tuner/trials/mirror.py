@@ -6,6 +6,7 @@ to decide.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import optuna
@@ -14,7 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from tuner.config.schema import Dimension, StudyConfig
-from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord
+from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
 from tuner.trials.outcomes import optuna_end
 
 TRIAL_ATTRIBUTE = "tuner_trial"
@@ -111,12 +112,15 @@ class Mirror:
         space = {} if phase.plan.kind == "budget_sweep" else self._config.search_space
         rates = self._config.budget_sweep.learning_rates
         sweep = Dimension(low=rates.low, high=rates.high, scale="log")
-        return {name: _distribution(space.get(name, sweep), value) for name, value in trial.params.items()}
+        tried = {name: [other.params.get(name) for other in phase.trials] for name in trial.params}
+        return {name: _distribution(space.get(name, sweep), value, tried[name]) for name, value in trial.params.items()}
 
 
-def _distribution(dimension: Dimension, value: object) -> BaseDistribution:
+def _distribution(dimension: Dimension, value: object, tried: Sequence[Value]) -> BaseDistribution:
     if dimension.choices is not None:
-        return CategoricalDistribution(dimension.choices)
+        # A lower-rate twin may stand beside the choices; within one study they are the same for every trial.
+        others = [other for other in tried if other is not None and other not in dimension.choices]
+        return CategoricalDistribution([*dimension.choices, *dict.fromkeys(others)])
     assert dimension.low is not None
     assert dimension.high is not None
     assert isinstance(value, int | float)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tuner.analysis.best_steps import best
 from tuner.analysis.verdict import MIN_PERCENT
-from tuner.records import VALIDATION
+from tuner.protocol.rounds import second_metric
 from tuner.report.distribution import BestSteps
 from tuner.report.figures.best_steps import draw_best_steps
 from tuner.report.section import Drawing, Section, Table
@@ -56,14 +55,11 @@ def _section(source: Source, found: BestSteps) -> Section:
 def _second_metric(source: Source, found: BestSteps) -> tuple[str, ...]:
     """Loss often bottoms before another objective does: compare the two where both were measured."""
     phase = source.study.phase(found.phase)
-    metric, budget = phase.plan.eval.metric, phase.plan.max_train_steps
-    if metric in ("loss", "perplexity"):
+    compared, metric = second_metric(source.study, phase), phase.plan.eval.metric
+    if compared is None:
         return ()
-    curves = [source.study.curve(mark.trial, VALIDATION, "loss") for mark in found.marks]
-    steps = sorted(top[0] for curve in curves if (top := best(curve, "minimize")))
-    if not steps:
-        return ()
-    middle, ours = steps[len(steps) // 2], sorted(mark.best_step for mark in found.marks)[len(found.marks) // 2]
-    differ = (10 * middle <= budget, 4 * middle >= 3 * budget) != (10 * ours <= budget, 4 * ours >= 3 * budget)
-    warning = " They fall in different bands: the choice of metric decides this verdict." if differ else ""
-    return (f"The median trial was best at step {ours:,} by {metric} and at step {middle:,} by loss.{warning}",)
+    warning = " They fall in different bands: the choice of metric decides this verdict." if compared.differs else ""
+    return (
+        f"The median trial was best at step {compared.objective_step:,} by {metric} and at step "
+        f"{compared.loss_step:,} by loss.{warning}",
+    )

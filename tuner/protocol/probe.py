@@ -1,0 +1,156 @@
+"""`round_1.probe`: late best steps prove nothing, so the best three trials train twice as long and the gain decides.
+
+A decaying rate pulls best steps into the decay whatever the budget, and a high constant rate hides progress
+(arXiv:2410.05192; PROTOCOL 4). A probe's trials are those that the doubled round would run: nothing is trained twice.
+They measure, and are no candidates for the answer. The probed round stays open until its probe has closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Final
+
+from tuner.analysis.probe import ProbeGain, measure_probe
+from tuner.analysis.seeds import pooled_seed_deviation
+from tuner.analysis.transfer import point_key
+from tuner.analysis.verdict import CONFOUNDED, BudgetCheck, Verdict
+from tuner.config.schema import StudyConfig
+from tuner.protocol.answer import replicas, value_of
+from tuner.protocol.rounds import GROWTH, check_round, close_round, feasible, unjudgeable
+from tuner.protocol.runs import doubled
+from tuner.protocol.words import json_safe, number, steps
+from tuner.records import (
+    VALIDATION,
+    ClosePhase,
+    Curve,
+    Decision,
+    Move,
+    OpenPhase,
+    PhasePlan,
+    PhaseRecord,
+    StudyRecord,
+    TrialPlan,
+    Wait,
+)
+
+NUM_PROBED: Final = 3
+"""So many of the best trials are probed."""
+
+MIN_PROBED: Final = 2
+"""Fewer feasible pairs than this say nothing."""
+
+GAIN, NO_GAIN, UNKNOWN = "gain", "no gain", "unknown"
+_VERDICTS: dict[str | None, Verdict] = {GAIN: "too short", NO_GAIN: "adequate"}
+
+
+def probe_name(judged: str) -> str:
+    """The probe of a round."""
+    return f"{judged}.probe"
+
+
+def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
+    """The next move of an open round-1 phase: wait, probe it if its best steps are late, close it with its verdict."""
+    if move := unjudgeable(phase):
+        return move
+    check = check_round(config, study, phase=phase)
+    if config.round_1.adjust != "probe" or check.verdict != CONFOUNDED:
+        return close_round(study, phase=phase, check=check)
+    probe = next((other for other in study.phases if other.name == probe_name(phase.name)), None)
+    if probe is None:
+        return _open(config, phase, check=check)
+    if not probe.is_closed:
+        return _close(config, study, phase=phase, probe=probe)
+    return close_round(study, phase=phase, check=_settled(check, probe))
+
+
+def _open(config: StudyConfig, phase: PhaseRecord, *, check: BudgetCheck) -> OpenPhase:
+    by_id = {trial.trial: trial for trial in phase.trials}
+    probed = [by_id[trial] for trial in check.leading_trials[:NUM_PROBED]]
+    before, budget = check.max_train_steps, GROWTH * check.max_train_steps
+    trials = tuple(
+        TrialPlan(number=place, params=dict(trial.params), spec=doubled(config, trial.spec, max_train_steps=budget))
+        for place, trial in enumerate(probed)
+    )
+    name = probe_name(phase.name)
+    reason = (
+        f"Best steps of {phase.name} are late ({check.everyone.best_late} of all, {check.leaders.best_late} of the "
+        f"best), as a decaying rate makes them: its best {len(trials)} trials go on from their plateaus to "
+        f"{steps(budget)}, twice {before:,}, with the same decay of {steps(trials[0].spec.schedule.decay_steps)}, to "
+        "measure what longer training gains (playbook, Round 1)."
+    )
+    numbers = {"from_steps": before, "max_train_steps": budget, "from_trials": [trial.trial for trial in probed]}
+    decision = Decision(kind="probe_opened", phase=name, reason=reason, numbers=json_safe(numbers))
+    plan = PhasePlan(name=name, kind="probe", max_train_steps=budget, eval=phase.plan.eval)
+    return OpenPhase(plan=plan, trials=trials, decisions=(decision,))
+
+
+def _close(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord, probe: PhaseRecord) -> Move:
+    if not all(trial.is_ended for trial in probe.trials):
+        return Wait()
+    pairs = _pairs(study, phase, probe)
+    if len(pairs) < MIN_PROBED:
+        reason = (
+            f"{len(pairs)} of {len(probe.trials)} probe trials are feasible, fewer than {MIN_PROBED}: "
+            "what longer training gains stays unknown"
+        )
+        return _closed(probe, UNKNOWN, reason=reason, numbers={"num_pairs": len(pairs)})
+    found = measure_probe(
+        pairs,
+        direction=probe.plan.eval.direction,
+        min_gain=config.round_1.min_gain,
+        seed_deviation=known_seed_deviation(study),
+    )
+    numbers = asdict(found) | {"num_pairs": len(pairs), "min_gain": config.round_1.min_gain}
+    verdict = GAIN if found.is_gain else NO_GAIN
+    return _closed(probe, verdict, reason=_told(config, found, probe=probe), numbers=numbers)
+
+
+def _closed(probe: PhaseRecord, verdict: str, *, reason: str, numbers: dict[str, object]) -> ClosePhase:
+    decision = Decision(
+        kind="probe", phase=probe.name, reason=f"{reason} (playbook, Round 1).", numbers=json_safe(numbers)
+    )
+    return ClosePhase(phase=probe.name, verdict=verdict, reason=f"{reason}.", decisions=(decision,))
+
+
+def _told(config: StudyConfig, found: ProbeGain, *, probe: PhaseRecord) -> str:
+    metric, each = probe.plan.eval.metric, ", ".join(f"{gain:+.3g}" for gain in found.gains)
+    left_out = len(probe.trials) - len(found.gains)
+    each += f"; {left_out} infeasible or crashed" if left_out else ""
+    of = "the seed deviation" if found.is_seed_deviation else "seed deviation unknown: noise of the curves, 2 errors"
+    return (
+        f"{steps(probe.plan.max_train_steps)}, twice the budget, improve the best {metric} of {len(found.gains)} "
+        f"trials by {found.mean_gain:+.3g} on average ({each}): "
+        f" {'above' if found.is_gain else 'not above'} both round_1.min_gain={number(config.round_1.min_gain)} of "
+        f"the value ({number(found.needed_gain)}) and {number(found.chance)} ({of})"
+    )
+
+
+def _settled(check: BudgetCheck, probe: PhaseRecord) -> BudgetCheck:
+    """The check with the verdict that its closed probe gave, as stored."""
+    told = (probe.reason or "").removesuffix(".")
+    verdict = _VERDICTS.get(probe.verdict, check.verdict)
+    return replace(check, verdict=verdict, reason=f"{check.reason}; {probe.name}: {told}")
+
+
+def _pairs(study: StudyRecord, phase: PhaseRecord, probe: PhaseRecord) -> list[tuple[Curve, Curve]]:
+    metric = probe.plan.eval.metric
+    shorter = {point_key(trial.params): trial for trial in feasible(phase)}
+    return [
+        (
+            study.curve(shorter[point_key(trial.params)].trial, VALIDATION, metric),
+            study.curve(trial.trial, VALIDATION, metric),
+        )
+        for trial in feasible(probe)
+    ]
+
+
+def known_seed_deviation(study: StudyRecord) -> float | None:
+    """Pooled over all replicated points of the rounds so far; None before any replication."""
+    rounds = [phase for phase in study.phases if phase.plan.kind in ("round_1", "round_2")]
+    groups = [group for phase in rounds for group in replicas(phase).values()]
+    # A point that the search drew twice is one run, not two seeds.
+    return pooled_seed_deviation(
+        [value_of(trial) for trial in group]
+        for group in groups
+        if len({trial.spec.seed for trial in group}) == len(group)
+    )
