@@ -8,13 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuner.records import EvalSpec, ExecutionSpec, Precision
-from tuner.training.checkpoint import copy_into, read_checkpoint, weight_tensors
+from tuner.training.checkpoint import copy_into, read_weights, weight_tensors
 from tuner.training.evaluation import evaluate
 from tuner.training.numerics import set_global_flags
 from tuner.training.precision import usable_device
 from tuner.workloads.interface import Workload
-
-_MODEL = "model."
 
 
 def score_weights(
@@ -29,7 +27,5 @@ def score_weights(
     device = usable_device(execution.device, precision)
     set_global_flags(execution)
     model = workload.build_model().to(device)
-    tensors, _ = read_checkpoint(path)
-    weights = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
-    copy_into(weight_tensors(model), weights, path)
+    copy_into(weight_tensors(model), read_weights(path), path)
     return evaluate(model, workload, split=split, spec=eval_spec, precision=precision, device=device)
