@@ -31,6 +31,7 @@ SHARE_OF_FOLLOW_LOSS = 0.85
 English prose, while it still falls fast: early enough for a first study, late enough that the rates differ."""
 
 NUM_PIECES = 20
+SPLITS = ("train", "validation", "test")
 MIN_DOCUMENTS = 10
 
 
@@ -214,8 +215,8 @@ def _block_size(size: Size, documents: Sequence[Document]) -> int:
     from tuner.config.schema import Split
     from tuner.workloads.text import split_documents
 
-    splits = split_documents(len(documents), Split()).values()
-    shortest = min(sum(len(documents[number].data) + 1 for number in numbers) for numbers in splits)
+    splits = split_documents(len(documents), Split()).values() if len(documents) >= len(SPLITS) else ()
+    shortest = min((sum(len(documents[number].data) + 1 for number in numbers) for numbers in splits), default=0)
     block = size.block_size
     while block >= shortest:
         block //= 2

@@ -6,10 +6,12 @@ leaves its study even when its data has gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from tuner.config.schema import CausalLMWorkload, PythonWorkload
 from tuner.errors import DataError
@@ -42,6 +44,7 @@ def write_model(
 def _write_causal_lm(
     config: CausalLMWorkload, options: Mapping[str, Value], *, weights: Mapping[str, torch.Tensor], folder: Path
 ) -> str:
+    # Transformers' models take seconds to import, which a python workload should not pay.
     from tuner.workloads.byte_tokenizer import save_byte_tokenizer
     from tuner.workloads.causal_lm import new_model
 
@@ -51,7 +54,8 @@ def _write_causal_lm(
     # Generation wants the cache that training has no use for; it changes no logit.
     model.config.use_cache = True
     model.generation_config.use_cache = True
-    model.save_pretrained(folder)
+    with _no_progress_bars():
+        model.save_pretrained(folder)
     save_byte_tokenizer(folder, model_max_length=config.model.max_position_embeddings or config.block_size)
     return (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -60,6 +64,18 @@ def _write_causal_lm(
         'prompt = tokenizer("The ", return_tensors="pt")\n'
         "print(tokenizer.decode(model.generate(**prompt, max_new_tokens=40)[0]))\n"
     )
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """One file is written at once; a bar for it would be noise on stderr."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _copy_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
