@@ -70,12 +70,12 @@ def _write_causal_lm(
 def _no_progress_bars() -> Iterator[None]:
     """One file is written at once; a bar for it would be noise on stderr."""
     was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if was_enabled:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _copy_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
