@@ -111,7 +111,11 @@ def test_several_entries_are_read_in_order_and_each_file_once(folder):
     [
         ("nothing/*.txt", DataError, r"workload\.text=nothing/\*\.txt: no file matches in .*relative to the study"),
         ("empty/*.txt", DataError, r"workload\.text=empty/\*\.txt holds no text: 2 documents, all empty"),
-        ("docs/00.txt", DataError, r"holds one document; .* need at least 3: cut the text into several files"),
+        (
+            "docs/00.txt",
+            DataError,
+            r"holds one document; .* at least 3: cut each into pieces with workload.num_pieces",
+        ),
         (("docs/00.txt", "docs/01.txt"), DataError, r"holds 2 documents; .* need at least 3"),
         ("latin.txt", DataError, r"latin\.txt is not UTF-8 at byte 3; convert it"),
         ("python:pydoc_data.topics", ConfigError, r"write python:module:attribute"),

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tuner.cli.options import DEFAULT_HOME, HomeOption, JsonOption, StorageOption, StudyName
 
 if TYPE_CHECKING:
-    from tuner.records import StudyRecord
+    from tuner.config.schema import StudyConfig
+    from tuner.records import Answer, StudyRecord
+
+
+class Form(StrEnum):
+    """Other programs whose settings the answer can be printed as."""
+
+    training_arguments = "training-arguments"
 
 
 def answer_command(
     name: StudyName,
     home: HomeOption = DEFAULT_HOME,
     storage: StorageOption = None,
+    form: Annotated[
+        Form | None,
+        typer.Option("--as", help="Print settings to paste into a Trainer script.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the answer of a study, or the best so far.
@@ -23,6 +37,7 @@ def answer_command(
     \b
     tuner answer quickstart
     tuner answer quickstart --json
+    tuner answer quickstart --as training-arguments
     """
     from tuner.cli.plain import plain
     from tuner.cli.reading import load_study_record, opened_store
@@ -32,7 +47,10 @@ def answer_command(
     from tuner.report.wording import reasons
 
     with opened_store(home, storage) as store:
-        study = load_study_record(store, name)
+        study, config = load_study_record(store, name), store.study(name).config
+    if form is Form.training_arguments:
+        _print_training_arguments(study, config, as_json=as_json)
+        return
     if as_json:
         print(as_text(answer_payload(study, answer_so_far(study), why=reasons(study))))
     else:
@@ -40,6 +58,55 @@ def answer_command(
             print(plain(line))
     if study.state == "no_answer":
         raise NoAnswer(f"{study.name} ended without an answer: {study.reason or 'no reason was stored'}")
+
+
+def _print_training_arguments(study: StudyRecord, stored_config: str, *, as_json: bool) -> None:
+    """The winning trial's settings as a Python snippet, or as JSON with the notes on stderr.
+
+    Raises:
+        StudyError: no trial of round 1 has ended yet.
+        NoAnswer: the study ended without one.
+    """
+    from tuner.cli.choice import chosen_answer
+    from tuner.cli.console import warn
+    from tuner.cli.plain import plain
+    from tuner.config.canonical import config_from_json
+    from tuner.report.payloads import as_text
+    from tuner.report.training_arguments import notes, snippet, training_arguments
+    from tuner.storage.paths import folder_name
+
+    found = chosen_answer(study)
+    config = config_from_json(stored_config)
+    spec = next(trial.spec for trial in study.trials() if trial.trial == found.best_trial)
+    settings = training_arguments(
+        spec,
+        micro_batch_size=_micro_batch_size(config, spec.global_batch_size),
+        metric=found.metric,
+        output_dir=folder_name(study.name),
+    )
+    told = notes(spec, metric=found.metric)
+    if as_json:
+        for note in told:
+            warn(note)
+        print(as_text(settings))
+        return
+    comments = [_origin(study, found), *told]
+    print(snippet(settings, comments=[plain(comment) for comment in comments]))
+
+
+def _micro_batch_size(config: StudyConfig, global_batch_size: int) -> int:
+    return config.execution.micro_batch_size or global_batch_size
+
+
+def _origin(study: StudyRecord, found: Answer) -> str:
+    from tuner.report.wording import number
+
+    state = "" if study.answer is not None else " (the best so far: the study has no answer yet)"
+    return (
+        f"trial {found.best_trial} of study {study.name}{state}: {found.metric} {number(found.best_value)} at step "
+        f"{found.best_step:,} of {found.max_train_steps:,}; budget of round 1: {found.verdict}; "
+        f"sharing: {found.sharing}"
+    )
 
 
 def answer_lines(study: StudyRecord) -> list[str]:

@@ -32,6 +32,7 @@ class Entry:
 
 
 COMMANDS = {
+    "init": Entry("tuner.cli.init", "init_command", "Write a study YAML that runs as it stands, every line explained."),
     "check": Entry("tuner.cli.check", "check_command", "Validate a study and print what it will run."),
     "run": Entry("tuner.cli.run", "run_command", "Run a study's protocol; goes on if the study was interrupted."),
     "resume": Entry("tuner.cli.run", "resume_command", "Go on with an interrupted study from the database alone."),
@@ -43,6 +44,9 @@ COMMANDS = {
     ),
     "report": Entry(
         "tuner.cli.report", "report_command", "Write the HTML report of a study with its figures and tables."
+    ),
+    "export": Entry(
+        "tuner.cli.export", "export_command", "Write the best checkpoint as a model folder with a model card."
     ),
     "schema": Entry("tuner.cli.schema", "schema_command", "Print the JSON Schema of the study YAML."),
 }

@@ -71,6 +71,11 @@ class CausalLMWorkload(Section):
         change="recipe",
         description="files, globs (relative to the YAML), or python:module:attribute; one document each",
     )
+    num_pieces: Positive = setting(
+        1,
+        change="recipe",
+        description="cut each document at line ends into so many, so that one long text can be split",
+    )
     tokenizer: Literal["bytes"] = setting(
         "bytes", change="recipe", description="bytes: 256 byte values and an end-of-document token"
     )

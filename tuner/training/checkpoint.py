@@ -24,6 +24,9 @@ from torch import nn
 from tuner.errors import ConfigError, TryAgainLater, TunerError
 
 CHECKPOINT_FORMAT = 1
+MODEL_PREFIX = "model."
+"""Before the names of a model's own tensors in every checkpoint file."""
+
 _METADATA_KEY = "tuner"
 
 
@@ -131,6 +134,18 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[dict[str,
             "use the version of tuner that wrote it"
         )
     return tensors, facts
+
+
+def read_weights(path: Path, *, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """The model's tensors of a file, full state or weights only, under the model's own names.
+
+    Raises:
+        CheckpointDamaged, CheckpointMismatch: as `read_checkpoint`.
+    """
+    tensors, _ = read_checkpoint(path, sha256=sha256)
+    return {
+        name.removeprefix(MODEL_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(MODEL_PREFIX)
+    }
 
 
 def copy_into(live: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from tuner.errors import ConfigError, DataError
 from tuner.records import TRAIN_SAMPLE, EvalSpec, ExecutionSpec, RunSpec
 from tuner.training.checkpoint import (
+    MODEL_PREFIX,
     CheckpointMismatch,
     SavedFile,
     copy_into,
@@ -36,7 +37,7 @@ from tuner.workloads.interface import Batch, Workload
 from tuner.workloads.permutation import mix
 
 _INITIAL_WEIGHTS, _BATCH, _FORWARD = 0, 1, 2
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+_OPTIMIZER = "optimizer."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,7 @@ class TrainingRun:
 
     def save_full(self, path: Path) -> SavedFile:
         """Everything that a run needs to go on from here."""
-        tensors = {f"{_MODEL}{name}": tensor for name, tensor in self._weights.items()}
+        tensors = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
         tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
         facts = {
             "num_skipped_updates": self.num_skipped_updates,
@@ -171,7 +172,7 @@ class TrainingRun:
     def save_weights(self, path: Path, weights: WeightsCopy | None = None) -> SavedFile:
         """The weights only, as they are now or as they were copied: enough to score or export them."""
         copy = WeightsCopy(global_step=self.global_step, tensors=self._weights) if weights is None else weights
-        tensors = {f"{_MODEL}{name}": tensor for name, tensor in copy.tensors.items()}
+        tensors = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in copy.tensors.items()}
         return self._save(path, tensors, {"kind": "weights", "global_step": copy.global_step})
 
     def load(self, path: Path, *, sha256: str | None = None) -> None:
@@ -183,7 +184,7 @@ class TrainingRun:
         """
         tensors, facts = read_checkpoint(path, sha256=sha256)
         self._require_ours(path, facts)
-        live = {f"{_MODEL}{name}": tensor for name, tensor in self._weights.items()}
+        live = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
         copy_into(live | {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}, tensors, path)
         if self._scaler is not None:
             self._scaler.load_state_dict(facts["scaler"])
@@ -228,7 +229,7 @@ class TrainingRun:
     def _save(self, path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> SavedFile:
         step = facts.setdefault("global_step", self.global_step)
         sha256, size = write_checkpoint(path, tensors, {**facts, "recipe_key": self._keys.key_at(step)})
-        weights = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
+        weights = {name.removeprefix(MODEL_PREFIX): t for name, t in tensors.items() if name.startswith(MODEL_PREFIX)}
         return SavedFile(path=path, sha256=sha256, weights_digest=digest_of(weights), size_bytes=size)
 
     def _require_ours(self, path: Path, facts: dict[str, Any]) -> None:

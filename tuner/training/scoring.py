@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.records import EvalSpec, ExecutionSpec, Precision
-from tuner.training.checkpoint import copy_into, read_checkpoint, weight_tensors
+from tuner.training.checkpoint import copy_into, read_weights, weight_tensors
 from tuner.training.evaluation import evaluate
 from tuner.training.numerics import set_global_flags
 from tuner.training.precision import usable_device
 from tuner.workloads.interface import Workload
-
-_MODEL = "model."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +37,5 @@ def score_weights(
     device = usable_device(execution.device, file.precision)
     set_global_flags(execution)
     model = workload.build_model().to(device)
-    tensors, _ = read_checkpoint(file.path, sha256=file.sha256)
-    weights = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
-    copy_into(weight_tensors(model), weights, file.path)
+    copy_into(weight_tensors(model), read_weights(file.path, sha256=file.sha256), file.path)
     return evaluate(model, workload, split=split, spec=eval_spec, precision=file.precision, device=device)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 import transformers
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 from transformers.models.gpt2.configuration_gpt2 import GPT2Config
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
@@ -35,16 +36,14 @@ class CausalLM:
     def __init__(self, config: CausalLMWorkload, tokens: TokenSplits, *, dropout: float | None = None) -> None:
         self._config = config
         self._tokens = tokens
-        self._dropout = config.model.dropout if dropout is None else dropout
+        self._dropout = _dropout(config, dropout)
         self._examples = {split: _blocks(array, config.block_size) for split, array in tokens.tokens.items()}
 
     def num_examples(self, split: str) -> int:
         return len(self._examples[split])
 
     def build_model(self) -> torch.nn.Module:
-        return GPT2LMHeadModel(
-            gpt2_config(self._config.model, block_size=self._config.block_size, dropout=self._dropout)
-        )
+        return new_model(self._config, dropout=self._dropout)
 
     def batch(self, split: str, indices: NDArray[np.int64]) -> Batch:
         """`inputs` and `targets`, int64 of shape (len(indices), block_size)."""
@@ -75,6 +74,11 @@ class CausalLM:
         }
 
 
+def new_model(config: CausalLMWorkload, *, dropout: float | None = None) -> PreTrainedModel:
+    """The model of a `workload` section with fresh weights; `dropout` overrides the section's. Reads no data."""
+    return GPT2LMHeadModel(gpt2_config(config.model, block_size=config.block_size, dropout=_dropout(config, dropout)))
+
+
 def gpt2_config(model: CausalModel, *, block_size: int, dropout: float) -> GPT2Config:
     """Transformers' config of our model; the defaults that a field leaves open are filled in."""
     sizes = _resolved(model, block_size)
@@ -94,6 +98,10 @@ def gpt2_config(model: CausalModel, *, block_size: int, dropout: float) -> GPT2C
         "attn_implementation": _ATTENTION,
     }
     return GPT2Config(**settings)
+
+
+def _dropout(config: CausalLMWorkload, dropout: float | None) -> float:
+    return config.model.dropout if dropout is None else dropout
 
 
 def _resolved(model: CausalModel, block_size: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from tuner.config.schema import CausalLMWorkload, Split
 from tuner.errors import ConfigError, DataError, HomeError
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
 from tuner.workloads.permutation import stream_indices
+from tuner.workloads.pieces import cut_at_lines
 from tuner.workloads.user_code import load_object
 
 END_OF_DOCUMENT = 256
@@ -62,13 +63,29 @@ def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> Token
         DataError: text that is missing, empty, not UTF-8, or too little for three splits of one block each.
         HomeError: the cache cannot be written.
     """
-    documents = read_documents(config.text, folder=folder)
+    documents = study_documents(config, folder=folder)
     digest = _digest(documents, config)
     target = cache / digest
     if not target.is_dir():
         _write(split_tokens(documents, config), target)
     tokens = {split: np.load(target / f"{split}.npy", mmap_mode="r") for split in _SPLITS}
     return TokenSplits(digest=digest, tokens={split: np.asarray(array) for split, array in tokens.items()})
+
+
+def study_documents(config: CausalLMWorkload, *, folder: Path) -> tuple[Document, ...]:
+    """The documents that are split: those of `workload.text`, cut into pieces if the study says so.
+
+    Raises:
+        DataError: text that is missing, empty or not UTF-8.
+    """
+    whole = read_documents(config.text, folder=folder)
+    if config.num_pieces == 1:
+        return whole
+    return tuple(
+        Document(name=f"{document.name}, piece {number}", data=piece)
+        for document in whole
+        for number, piece in enumerate(cut_at_lines(document.data, config.num_pieces), start=1)
+    )
 
 
 def read_documents(text: str | Sequence[str], *, folder: Path) -> tuple[Document, ...]:
@@ -93,7 +110,7 @@ def split_documents(num_documents: int, split: Split) -> dict[str, list[int]]:
         count = "one document" if num_documents == 1 else f"{num_documents} documents"
         raise DataError(
             f"workload.text holds {count}; train, validation and test are split by document and need at least 3: "
-            "cut the text into several files, or add more"
+            "cut each into pieces with workload.num_pieces: 20, or add more"
         )
     num_validation = max(1, round(split.validation * num_documents))
     num_test = max(1, round(split.test * num_documents))

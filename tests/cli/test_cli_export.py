@@ -1,0 +1,223 @@
+"""`tuner export` and `tuner answer --as` on a real, finished, very small study."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import keep_study
+from sample_studies import empty_study, make_config, no_answer_study, quickstart_study, unfinished_study
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+
+from tuner.cli.main import run_command_line
+from tuner.config.canonical import config_from_json
+from tuner.records import VALIDATION
+from tuner.storage.store import Store
+from tuner.training.checkpoint import read_weights
+from tuner.workloads.build import build_workload
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "trials"))
+
+from study_processes import Home
+
+STUDY = """\
+study: letters
+seed: 3
+workload:
+  kind: causal_lm
+  text: book.txt
+  num_pieces: 12
+  block_size: 16
+  model: {hidden_size: 16, num_layers: 1, num_heads: 2}
+training: {global_batch_size: 8}
+evaluation: {train_sample: 16, max_validation_examples: 16}
+budget: {first_guess_steps: 40, max_steps: 640, perfect_fit: {metric: loss, at_most: 3.5}}
+budget_sweep: {learning_rates: {low: 5e-4, high: 0.128, num_rates: 5}}
+search_space: {learning_rate: {low: 3e-3, high: 3e-2, scale: log}, dropout: {low: 0.0, high: 0.3}}
+round_1: {num_trials: 5}
+round_2: null
+"""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home folder of a finished study of a language model; tests only read it."""
+    folder = tmp_path_factory.mktemp("export")
+    home = Home(folder, text=STUDY)
+    (folder / "book.txt").write_text("".join(f"chapter {n}: the quick brown fox jumps\n" for n in range(120)))
+    home.tuner("run", "tiny.yaml")
+    # Exporting needs no data any more.
+    (folder / "book.txt").rename(folder / "read.txt")
+    return folder / "runs"
+
+
+def tuner(*arguments: str, exit_code: int = 0) -> None:
+    assert run_command_line(arguments) == exit_code
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, exit_code: int = 2) -> str:
+    """The one line on stderr of a command that must be refused."""
+    capsys.readouterr()
+    tuner(*arguments, exit_code=exit_code)
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_exported_folder_is_the_best_checkpoint_bit_for_bit(finished: Path, tmp_path: Path) -> None:
+    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished))
+    store = Store.open(None, finished, create=False)
+    study = store.load("letters")
+    config = config_from_json(store.study("letters").config)
+    best = store.best_checkpoint(study.answer.best_trial)
+    weights = read_weights(store.paths.resolve(best.path))
+    store.close()
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    (finished.parent / "book.txt").write_text((finished.parent / "read.txt").read_text())
+    workload = build_workload(config.workload, {}, folder=finished.parent, cache=tmp_path / "cache")
+    (finished.parent / "book.txt").unlink()
+    trained = workload.build_model().eval()
+    trained.load_state_dict(weights, strict=False)
+    batch = workload.batch(VALIDATION, torch.arange(16).numpy())
+    with torch.no_grad():
+        logits = trained(input_ids=batch["inputs"], use_cache=False).logits
+        assert torch.equal(opened(input_ids=batch["inputs"]).logits, logits)
+        assert float(workload.loss_sum(opened, batch)) == float(workload.loss_sum(trained, batch))
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")("Ab").input_ids == [65, 98]
+
+
+def test_model_card_holds_the_stored_numbers(finished: Path, tmp_path: Path) -> None:
+    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished))
+    card = (tmp_path / "out" / "README.md").read_text()
+    store = Store.open(None, finished, create=False)
+    answer = store.load("letters").answer
+    store.close()
+    assert f"| validation | `loss` | {answer.best_value:.5g} |" in card
+    assert f"| test | `loss` | {answer.test_value:.5g} |" in card
+    assert f"The weights after {answer.best_step:,} updates (" in card
+    assert f"**{answer.verdict}**" in card
+    assert "This is the study's answer." in card
+    assert "sharing: exact" in card
+    assert "| `workload.block_size` | `16` |" in card
+    assert re.search(r"command: `tuner run .*`", card)
+    assert "training.learning_rate" not in card
+    assert card.startswith("---\nlibrary_name: transformers\n")
+
+
+def test_python_of_the_model_card_runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished))
+    card = (tmp_path / "out" / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0].replace("max_new_tokens=40", "max_new_tokens=5")
+    monkeypatch.chdir(tmp_path / "out")
+    exec(code, {})
+
+
+def test_any_trial_with_weights_can_be_named(finished: Path, tmp_path: Path) -> None:
+    store = Store.open(None, finished, create=False)
+    study = store.load("letters")
+    store.close()
+    other = next(t for t in study.phase("round_1").trials if t.trial != study.answer.best_trial)
+    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished), "--trial", str(other.trial))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"This is not the study's choice, which is trial {study.answer.best_trial}." in card
+    assert "| test | – | not measured |" in card
+
+
+def test_folder_that_holds_something_is_refused_and_untouched(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kept").write_text("mine")
+    line = refused(capsys, "export", "letters", str(tmp_path), "--home", str(finished))
+    assert "is not empty, and nothing is ever overwritten; name a new folder" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    line = refused(capsys, "export", "letters", str(tmp_path / "kept"), "--home", str(finished))
+    assert "is no folder" in line
+
+
+def test_empty_folder_is_filled(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    tuner("export", "letters", str(tmp_path / "empty"), "--home", str(finished))
+    assert (tmp_path / "empty" / "model.safetensors").is_file()
+
+
+def test_failed_export_leaves_nothing_behind(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("tuner.cli.new_folder.os.fsync", no_space)
+    assert "the disk is full" in refused(
+        capsys, "export", "letters", str(tmp_path / "out"), "--home", str(finished), exit_code=75
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_and_altered_weights_are_one_clear_line(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "runs")
+    store = Store.open(None, tmp_path / "runs", create=False)
+    trial = store.load("letters").answer.best_trial
+    path = store.paths.resolve(store.best_checkpoint(trial).path)
+    store.close()
+    command = ("export", "letters", str(tmp_path / "out"), "--home", str(tmp_path / "runs"))
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert "was altered" in refused(capsys, *command)
+    path.unlink()
+    assert f"the weights of trial {trial} are gone: {path} is missing" in refused(capsys, *command)
+    assert not (tmp_path / "out").exists()
+
+
+def test_trials_without_weights_are_refused(
+    finished: Path, stored_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    line = refused(capsys, "export", "letters", out, "--home", str(finished), "--trial", "999")
+    assert "--trial=999: letters has no such trial; `tuner trials letters` lists them" in line
+    line = refused(capsys, "export", "quickstart", out, "--home", str(stored_home))
+    assert "were kept" in line
+    line = refused(capsys, "export", "quickstart", out, "--home", str(stored_home), "--trial", "1")
+    assert "the sweep keeps no best weights" in line
+
+
+def test_too_early_to_export_or_to_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep_study(tmp_path, empty_study(), make_config("just begun"))
+    line = refused(capsys, "export", "just begun", str(tmp_path / "out"), "--home", str(tmp_path))
+    assert "has no best trial yet" in line
+    as_arguments = ("--as", "training-arguments", "--home", str(tmp_path))
+    assert "has no best trial yet" in refused(capsys, "answer", "just begun", *as_arguments)
+    keep_study(tmp_path, no_answer_study(), make_config("nothing fits"))
+    assert "ended without an answer" in refused(capsys, "answer", "nothing fits", *as_arguments, exit_code=3)
+
+
+def test_answer_prints_python_that_builds_the_arguments(
+    stored_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    tuner("answer", "quickstart", "--as", "training-arguments", "--home", str(stored_home))
+    text = capsys.readouterr().out
+    names: dict[str, object] = {}
+    exec(text, names)
+    args, answer = names["args"], quickstart_study().answer
+    assert isinstance(args, TrainingArguments)
+    assert args.max_steps == answer.max_train_steps
+    assert args.learning_rate == answer.params["learning_rate"]
+    assert text.startswith(f"# trial {answer.best_trial} of study quickstart: loss ")
+    tuner("answer", "quickstart", "--as", "training-arguments", "--home", str(stored_home), "--json")
+    settings = json.loads(capsys.readouterr().out)
+    assert TrainingArguments(**settings).to_dict() == args.to_dict()
+
+
+def test_arguments_of_an_unfinished_study_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep_study(tmp_path, unfinished_study(), make_config("half way"))
+    capsys.readouterr()
+    tuner("answer", "half way", "--as", "training-arguments", "--home", str(tmp_path))
+    assert "(the best so far: the study has no answer yet)" in capsys.readouterr().out
