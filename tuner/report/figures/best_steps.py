@@ -20,11 +20,11 @@ def draw_best_steps(found: BestSteps) -> Figure:
     check = found.check
     _draw(upper, found, "best_step")
     upper.set_title("Best step: the evaluation with the best objective")
-    _name_band(upper, 0.875, f"last 25 %:\n{check.everyone.best_late.count} of {check.num_feasible}")
-    _name_band(upper, 0.05, f"first 10 %:\n{check.everyone.best_early.count} of {check.num_feasible}")
+    _name_band(upper, 0.875, f"last 25 %\n{check.everyone.best_late.count} of {check.num_feasible}")
+    _name_band(upper, 0.05, f"first 10 %\n{check.everyone.best_early.count} of {check.num_feasible}")
     _draw(lower, found, "first_good_step")
     lower.set_title("First good step: within two noise deviations of the best 5-evaluation mean")
-    _name_band(lower, 0.05, f"first 10 %:\n{check.everyone.good_early.count} of {check.num_feasible}")
+    _name_band(lower, 0.05, f"first 10 %\n{check.everyone.good_early.count} of {check.num_feasible}")
     lower.set_xticks(TICKS, [_tick(share, check.max_train_steps) for share in TICKS])
     lower.set_xlabel("share of the budget, and updates")
     handles = [Patch(color=BLUE, label="best quarter, at least 4"), Patch(color=SKY, label="other feasible trials")]
@@ -50,7 +50,7 @@ def _draw(axes: Axes, found: BestSteps, which: str) -> None:
 
 
 def _name_band(axes: Axes, x: float, text: str) -> None:
-    axes.text(x, 0.965, text, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color=INK)
+    axes.text(x, 0.965, text, transform=axes.transAxes, ha="center", va="top", fontsize=7, color=INK)
 
 
 def _tick(share: float, budget: int) -> str:
