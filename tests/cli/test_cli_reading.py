@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_answer_json_is_the_stored_answer_with_its_reasons(
     study = quickstart_study()
     assert study.answer is not None
     answer = ask_json(capsys, "answer", "quickstart", "--home", str(stored_home))
-    assert list(answer) == ["study", "state", "answer", "best_so_far", "why"]
+    assert list(answer) == ["study", "state", "answer", "best_so_far", "why", "caveats"]
     assert list(answer["answer"]) == [*ANSWER_KEYS, "test_value"]
     assert answer["answer"]["best_value"] == study.answer.best_value
     assert answer["best_so_far"] is None
@@ -183,3 +184,39 @@ def test_terminal_escapes_in_a_study_name_are_written_out(tmp_path: Path, capsys
     text = ask(capsys, "status", "--home", str(tmp_path))
     assert "[bold]red[/] \\x1b[31m" in text
     assert "\x1b" not in text
+
+
+def test_study_without_an_answer_has_ended_and_tells_its_reason_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = no_answer_study()
+    keep_study(tmp_path, study, make_config("nothing fits"))
+    capsys.readouterr()
+    assert run_command_line(["answer", "nothing fits", "--home", str(tmp_path)]) == 3
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count(study.reason or "?") == 1
+    assert "no answer yet" not in captured.out
+    text = ask(capsys, "status", "nothing fits", "--home", str(tmp_path))
+    assert text.startswith(f"nothing fits ended without an answer: {study.reason}")
+    assert "yet" not in text
+
+
+def test_answer_tells_the_verdict_of_the_round_that_it_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = quickstart_study()
+    best = min((t for t in study.phase("round_2").trials if t.is_feasible), key=lambda t: t.best_value or 0)
+    assert study.answer is not None
+    found = replace(
+        study.answer,
+        max_train_steps=best.spec.max_train_steps,
+        best_trial=best.trial,
+        params={"learning_rate": 0.0119, "dropout": 0.1},
+    )
+    keep_study(tmp_path, replace(study, answer=found), make_config())
+    text = ask(capsys, "answer", "quickstart", "--home", str(tmp_path))
+    assert f"budget of round 1: {found.verdict}, of round_2: undecided" in text
+    edge, verdict = ask_json(capsys, "answer", "quickstart", "--home", str(tmp_path))["caveats"]
+    assert edge.startswith("learning_rate=0.0119 is at the upper edge")
+    assert "round_2, whose own budget is undecided" in verdict
+    assert f"caveat: {edge}" in text

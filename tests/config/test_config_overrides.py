@@ -98,3 +98,30 @@ def test_mistakes_of_the_file_keep_their_line_beside_overrides(tmp_path: Path) -
         "command line: training.beta2: 4 is out of range; use a number of at least 0 and below 1",
         "x.yaml:9: training.beta1: 3 is out of range; use a number of at least 0 and below 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("training.beta1=nan", 'training.beta1: "nan" is not a finite number; use a number of at least 0 and below 1'),
+        (
+            "budget.max_steps=1e30",
+            "budget.max_steps: 1e+30 is out of range; use a whole number of at least 1, up to 9223372036854775807",
+        ),
+    ],
+)
+def test_number_that_cannot_be_is_told_its_bound(tmp_path: Path, override: str, complaint: str) -> None:
+    assert complaints(tmp_path, overrides=[override]) == [f"command line: {complaint}"]
+
+
+def test_setting_of_another_kind_is_told_where_it_belongs_and_never_itself(tmp_path: Path) -> None:
+    (line,) = complaints(tmp_path, CLASSIFIER, ["workload.text=a.txt"])
+    assert line.startswith("command line: workload.text: not a setting of this workload")
+    assert "only with workload.kind=causal_lm" in line
+    assert "did you mean" not in line
+
+
+def test_metric_given_on_the_command_line_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    lines = complaints(tmp_path, CLASSIFIER, ["evaluation.metric=closeness"])
+    assert lines
+    assert all(line.startswith("command line: ") for line in lines)

@@ -163,8 +163,24 @@ def test_a_threshold_that_nothing_reaches_gives_no_answer_but_remedies() -> None
     assert "\n" not in lab.end.reason
 
 
-def test_all_rates_infeasible_gives_no_answer_but_remedies() -> None:
+def test_rate_that_only_rises_is_told_to_lower_the_rates_and_not_to_raise_the_threshold() -> None:
+    lab = Lab(config_of(), lambda spec, step: (1.5 + step / 1e4, 1.5)).play()
+    assert isinstance(lab.end, GiveUp)
+    assert "lower budget_sweep.learning_rates (low=0.0001, high=0.01)" in lab.end.reason
+    assert "Raise budget.perfect_fit" not in lab.end.reason
+    assert lab.end.reason.endswith("under another name: it will still share what agrees")
+
+
+def test_loss_that_is_finite_at_no_rate_points_at_the_data() -> None:
     lab = Lab(config_of(), lambda spec, step: "non-finite").play()
+    assert isinstance(lab.end, GiveUp)
+    for part in ("not finite at any of the 5 trials, whatever the learning rate", "the data", "loss_sum"):
+        assert part in lab.end.reason
+    assert "lower budget_sweep.learning_rates" not in lab.end.reason
+
+
+def test_all_rates_infeasible_gives_no_answer_but_remedies() -> None:
+    lab = Lab(config_of(), lambda spec, step: (1.5, 1.5) if step < 100 else "non-finite").play()
     assert isinstance(lab.end, GiveUp)
     for part in ("5 of 5 trials are infeasible (non-finite)", "budget_sweep.learning_rates", "training.warmup_steps"):
         assert part in lab.end.reason

@@ -142,3 +142,43 @@ def test_lengths_are_told_in_epochs_once_the_data_is_known() -> None:
 def test_point_without_hyperparameters_is_named() -> None:
     assert params_text({}) == "the fixed settings"
     assert params_text({"learning_rate": 0.00123456, "seed": 3}) == "learning_rate=0.001235, seed=3"
+
+
+def test_infeasible_trials_are_counted_among_all_trials_of_their_phase() -> None:
+    assert "round_1 0 of 6" in questions(unfinished_study())["How many trials were infeasible?"]
+
+
+def test_sweep_tells_how_much_the_budget_owes_to_the_threshold() -> None:
+    study = quickstart_study()
+    nearby = [
+        {"at_most": 1.08, "steps_to_fit": None, "learning_rate": None},
+        {"at_most": 1.32, "steps_to_fit": 640, "learning_rate": 0.0032},
+    ]
+    told = tuple(
+        replace(d, numbers={**d.numbers, "nearby_thresholds": nearby}) if d.kind == "budget" else d
+        for d in study.decisions
+    )
+    evidence = sections_of(replace(study, decisions=told))["Budget sweep"].evidence
+    assert evidence[-1] == (
+        "Steps to fit at the threshold ± 10 %: ≤ 1.08: not reached so far; "
+        "≤ 1.32: 640 updates (20.5 epochs), by learning rate 0.0032"
+    )
+
+
+def test_sections_follow_the_study() -> None:
+    titles = list(sections_of(quickstart_study()))
+    assert titles[:4] == ["The answer", "Before you believe it", "Budget sweep", "Step budget of round_1"]
+    names = [drawing.name for drawing in sections_of(quickstart_study())["Curves of all trials"].drawings]
+    assert names == ["curves-budget_sweep", "curves-round_1", "curves-round_1.2", "curves-round_2"]
+
+
+def test_short_study_is_billed_in_seconds() -> None:
+    source = Source(
+        study=quickstart_study(),
+        config=make_config(),
+        bill={**BILL, "seconds": {"train": 12.0}},
+        command="",
+        decision_times=(),
+    )
+    (bill,) = [section for section in all_sections(source) if section.title == "The bill"]
+    assert "in 12.0 worker seconds" in bill.claim

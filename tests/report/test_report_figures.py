@@ -15,6 +15,7 @@ from tuner.report.canvas import png, spread
 from tuner.report.distribution import NUM_BINS, best_steps, bin_of, histogram
 from tuner.report.figures.axes import AxisPanel, AxisPoint, draw_axes
 from tuner.report.figures.curves import CurveLine, CurvesPicture, draw_curves, focus_range, value_range
+from tuner.report.figures.rounds import SharedPoint, draw_rounds
 from tuner.report.sections.all_sections import all_sections
 from tuner.report.source import Source
 
@@ -199,3 +200,27 @@ def test_distribution_shows_the_stored_verdict_and_the_judging_counts() -> None:
     assert found["round_1"].verdict == "too short"
     assert found["round_1"].check.num_late == 6
     assert found["round_2"].check.num_feasible == 4
+
+
+def test_no_shared_point_leaves_the_slope_plot() -> None:
+    points = tuple(SharedPoint(label=str(n), earlier=(2.0 + n / 100,), later=(1.9 + n / 100,)) for n in range(9))
+    figure = draw_rounds(
+        (*points, SharedPoint(label="far", earlier=(9.0,), later=(8.0,))),
+        metric="loss",
+        direction="minimize",
+        names=("round_1", "round_2"),
+        steps=(100, 200),
+    )
+    (axes,) = figure.get_axes()
+    low, high = axes.get_ylim()
+    assert all(low < value < high for line in axes.get_lines() for value in line.get_ydata())
+
+
+def test_names_of_the_bands_stay_inside_them(figures: dict[str, Figure]) -> None:
+    figure = figures["best-steps-round_1.2"]
+    png(figure)
+    for axes in figure.get_axes():
+        for text in axes.texts:
+            box = text.get_window_extent().transformed(axes.transData.inverted())
+            start, end = (0.75, 1.0) if "last" in text.get_text() else (0.0, 0.1)
+            assert start <= box.x0 < box.x1 <= end, text.get_text()

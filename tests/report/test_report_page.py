@@ -182,7 +182,7 @@ def test_page_of_sixty_trials_folds_the_long_table(tmp_path: Path) -> None:
 
 def test_answer_file_holds_the_answer_and_its_reasons(written: ReportFiles) -> None:
     answer = json.loads(written.answer.read_text())
-    assert list(answer) == ["study", "state", "answer", "best_so_far", "why", "phases", "steps"]
+    assert list(answer) == ["study", "state", "answer", "best_so_far", "why", "caveats", "phases", "steps"]
     assert answer["answer"]["best_value"] == quickstart_study().answer.best_value
     assert answer["steps"]["stage_tree"] == BILL["stage_tree"]
 
@@ -233,3 +233,22 @@ def test_out_that_is_a_file_is_refused_with_a_remedy(tmp_path: Path) -> None:
 def test_report_and_its_figures_are_the_same_for_the_same_study(tmp_path: Path) -> None:
     one, other = write(no_answer_study(), tmp_path / "a"), write(no_answer_study(), tmp_path / "b")
     assert [path.read_bytes() for path in one.figures] == [path.read_bytes() for path in other.figures]
+
+
+def test_out_that_cannot_be_made_is_one_line_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.report.build.all_sections", lambda source: pytest.fail("drawn"))
+    for out in (Path("/proc/none/report"), Path("/proc/report"), Path("x" * 300)):
+        with pytest.raises(HomeError, match=r"--out: .*choose another folder"):
+            write(empty_study(), out)
+
+
+def test_times_of_decisions_do_not_break(tmp_path: Path) -> None:
+    study = no_answer_study()
+    times = ["2026-01-01 10:00:00"] * len(study.decisions)
+    page = build_report(study, make_config(), bill=BILL, out=tmp_path, decision_times=times).page.read_text()
+    assert '<td class="t">2026-01-01 10:00:00</td>' in page
+    assert "td.t { white-space: nowrap; }" in page
+
+
+def test_one_phase_is_one_phase(tmp_path: Path) -> None:
+    assert "answer. 1 phase, 5 trials." in write(no_answer_study(), tmp_path).page.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ def check_command(
     tuner check studies/quickstart.yaml
     tuner check studies/quickstart.yaml round_1.num_trials=12
     """
-    from tuner.cli.console import show, table, warn
+    from tuner.cli.console import warn
     from tuner.cli.plain import plain
     from tuner.config.load import load_study
     from tuner.protocol.plan import closed_form_plan
@@ -38,10 +39,28 @@ def check_command(
     for warning in loaded.warnings:
         warn(warning)
     print(plain(f"{study}: study {loaded.config.study} is well formed; it would run:"))
-    show(table(COLUMNS, [_row(phase) for phase in plan], right=NUMBERS, fold=("when",)))
+    _show_plan(plan)
     most = sum(phase.max_trials * phase.max_steps for phase in plan)
     least = sum(phase.min_trials * phase.min_steps for phase in plan)
     print(f"in all {_range(least, most)} updates, before sharing")
+
+
+def _show_plan(plan: Sequence[PlannedPhase]) -> None:
+    """The table; where it would not fit, the long last column becomes lines below."""
+    from tuner.cli.console import is_wide_enough, show, table
+    from tuner.cli.plain import plain
+
+    rows = [_row(phase) for phase in plan]
+    drawn = table(COLUMNS, rows, right=NUMBERS, fold=("when",))
+    if is_wide_enough(drawn):
+        show(drawn)
+        return
+    short = {"updates per trial": "updates each", "evaluations per trial": "evals each"}
+    columns = [short.get(column, column) for column in COLUMNS[:-1]]
+    show(table(columns, [row[:-1] for row in rows], right=columns[1:]))
+    for phase in plan:
+        if phase.note:
+            print(plain(f"{phase.name}: {phase.note}"))
 
 
 def _row(phase: PlannedPhase) -> tuple[Any, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -13,9 +12,19 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from tuner.cli.plain import plain
+from tuner.cli.streams import say
 
 PIPED_WIDTH = 200
 DASH = "–"
+
+
+class _Console(Console):
+    """Rich ends the program when a pipe breaks; we leave that to `main`, and on stderr go on without a reader."""
+
+    def on_broken_pipe(self) -> None:
+        if not self.stderr:
+            raise  # rich calls this while it handles the error
+        self.quiet = True
 
 
 def stdout_console() -> Console:
@@ -29,7 +38,7 @@ def stderr_console() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    console = _Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     return console
@@ -59,6 +68,17 @@ def show(drawn: Table) -> None:
     console.print(drawn)
 
 
+def is_wide_enough(drawn: Table) -> bool:
+    """Whether a table fits on stdout without wrapping anything."""
+    console = stdout_console()
+    return Measurement.get(console, console.options.update(width=10_000), drawn).maximum <= console.width
+
+
 def warn(message: str) -> None:
-    """A note on stderr that changes nothing."""
-    print(f"tuner: {plain(message)}", file=sys.stderr)
+    """A warning on stderr that changes nothing."""
+    say(f"tuner: warning: {plain(message)}")
+
+
+def note(message: str) -> None:
+    """What the command is doing, on stderr."""
+    say(f"tuner: {plain(message)}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from tuner import __version__
 from tuner.cli.plain import plain
+from tuner.cli.streams import is_reader_gone, prepare_streams, say
 from tuner.errors import TryAgainLater, TunerError, is_disk_full
 
 INTERRUPTED = 130
@@ -52,8 +54,18 @@ COMMANDS = {
 }
 
 
+class EarlyInterruptError(Exception):
+    """Ctrl-C before a command could answer it itself; typer would end it silently."""
+
+
 class TunerCommands(TyperGroup):
     """The commands by name; the module of a command is imported when the command is called."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise EarlyInterruptError from None
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         entry = COMMANDS.get(cmd_name)
@@ -102,19 +114,32 @@ def build_group() -> TyperGroup:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run_command_line(arguments))
+    try:
+        exit_code = run_command_line(arguments)
+    except KeyboardInterrupt:
+        exit_code = _tell("interrupted", INTERRUPTED)
+    sys.exit(exit_code)
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or 1 a bug, 2 the user's mistake, 3 no answer, 75 try again, 130."""
+    prepare_streams()
+    exit_code = _run(arguments)
+    is_reader_gone()
+    return exit_code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = build_group().main(args=arguments, prog_name="tuner", standalone_mode=False)
     except typer.TyperException as error:
         return _show_usage(error)
     except TunerError as error:
         return _tell(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, EarlyInterruptError, typer.Abort):
         return _tell("interrupted", INTERRUPTED)
+    except SystemExit as ended:
+        return _end_of_pipe(ended)
     except Exception as error:
         if is_disk_full(error):
             return _tell("the disk is full; free some space and run the same command again", TryAgainLater.exit_code)
@@ -123,9 +148,22 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _end_of_pipe(ended: SystemExit) -> int:
+    """Typer exits with 1 on every broken pipe; a reader of stdout who has seen enough (`| head`) is no error."""
+    cause = ended.__context__
+    if not isinstance(cause, OSError) or cause.errno != errno.EPIPE:
+        raise ended
+    # Typer has wrapped the streams; the wrapper would hide the closed pipe from us.
+    sys.stdout, sys.stderr = (getattr(stream, "wrapped", stream) for stream in (sys.stdout, sys.stderr))
+    if is_reader_gone():
+        return 0
+    traceback.print_exception(cause)
+    return 1
+
+
 def _tell(message: str, exit_code: int) -> int:
     for line in message.splitlines() or [type(message).__name__]:
-        print(f"tuner: {plain(line)}", file=sys.stderr)
+        say(f"tuner: {plain(line)}")
     return exit_code
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tuner.cli.options import DEFAULT_HOME, HomeOption, StorageOption, StudyName
-
-if TYPE_CHECKING:
-    pass
 
 
 def report_command(
@@ -31,14 +28,14 @@ def report_command(
     tuner report quickstart
     tuner report quickstart --out /tmp/quickstart
     """
-    from tuner.cli.console import warn
+    from tuner.cli.console import note
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.config.canonical import config_from_json
 
     with opened_store(home, storage) as store:
         study, row = load_study_record(store, name, with_curves=True), store.study(name)
         bill, times = store.bill(name), store.decision_times(name)
-    warn(f"drawing the report of {len(study.trials())} trials ...")
+    note(f"drawing the report of {len(study.trials())} trials ...")
     from tuner.report.build import build_report
 
     written = build_report(

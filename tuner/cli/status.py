@@ -86,8 +86,14 @@ def _print_head(study: StudyRecord) -> None:
     from tuner.cli.plain import plain
 
     reason = f": {study.reason}" if study.reason else ""
-    print(plain(f"{study.name} is {study.state.replace('_', ' ')}{reason}"))
-    for line in answer_lines(study):
+    if study.state == "no_answer":
+        print(plain(f"{study.name} ended without an answer{reason}"))
+        # The first line would say again that it ended.
+        lines = answer_lines(study)[1:]
+    else:
+        print(plain(f"{study.name} is {study.state}{reason}"))
+        lines = answer_lines(study)
+    for line in lines:
         print(plain(line))
 
 

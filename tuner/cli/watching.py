@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -36,15 +37,16 @@ class Watcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError, ValueError):
+                self._bar.stop()
 
     def decided(self, decision: Decision) -> None:
         where = decision.phase or "study"
-        self._console.print(plain(f"[{where}] {decision.kind.replace('_', ' ')}: {decision.reason}"), soft_wrap=True)
+        self._say(f"[{where}] {decision.kind.replace('_', ' ')}: {decision.reason}")
 
     def warned(self, message: str) -> None:
         for line in message.splitlines():
-            self._console.print(plain(f"warning: {line}"), soft_wrap=True)
+            self._say(f"tuner: warning: {line}")
 
     def progressed(self, snapshot: Snapshot) -> None:
         if self._bar is not None:
@@ -59,7 +61,12 @@ class Watcher:
             )
         elif time.monotonic() - self._said >= PLAIN_EVERY_SECONDS:
             self._said = time.monotonic()
-            self._console.print(f"{snapshot.phase}: {_detail(snapshot)}", soft_wrap=True)
+            self._say(f"{snapshot.phase}: {_detail(snapshot)}")
+
+    def _say(self, line: str) -> None:
+        """A study goes on when nobody can read what it says: its records are in the database."""
+        with suppress(OSError, ValueError):
+            self._console.print(plain(line), soft_wrap=True)
 
 
 def _detail(snapshot: Snapshot) -> str:
@@ -77,4 +84,6 @@ def _detail(snapshot: Snapshot) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

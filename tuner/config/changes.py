@@ -1,6 +1,6 @@
 """What a changed config means for a study that exists already (D8): judged setting by setting.
 
-`execution` and `presentation` may change at any time; `decision` needs `tuner extend`, `recipe` another study.
+`execution` and `presentation` may change at any time; `decision` and `recipe` need another study.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _refusal(change: SettingChange, study: str, command: str) -> str:
         )
     return (
         f"{start} would change what study {study!r} decides, and its committed decisions bind, so `tuner {command}` "
-        f"refuses it; use `tuner extend {study}`, or give the study another name"
+        "refuses it; give the changed study another name: it will still share what agrees"
     )
 
 

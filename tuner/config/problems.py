@@ -19,11 +19,15 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake. `message` holds the value, the rule and the remedy; `line` is set if it is not the key's own."""
+    """One mistake. `message` holds the value, the rule and the remedy; `line` is set if it is not the key's own.
+
+    `cause` is another setting that makes this one wrong: if it was overridden, the command line is to blame.
+    """
 
     path: KeyPath
     message: str
     line: int | None = None
+    cause: KeyPath | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ class Origins:
 
 
 def _is_meant(problem: Problem, overridden: KeyPath) -> bool:
-    if problem.path[: len(overridden)] == overridden:
+    if problem.path[: len(overridden)] == overridden or problem.cause == overridden:
         return True
     inside = overridden[: len(problem.path)] == problem.path
     return inside and f"{overridden[-1]}=" in problem.message

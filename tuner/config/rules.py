@@ -89,10 +89,10 @@ def _metric_problems(config: StudyConfig) -> Iterator[Problem]:
         yield Problem(path=("evaluation", "metric"), message=message)
     elif known is None and given is None:
         message = f"missing; {shown(metric)} may rise or fall as it gets better: add minimize or maximize"
-        yield Problem(path=("evaluation", "direction"), message=message)
+        yield Problem(path=("evaluation", "direction"), message=message, cause=("evaluation", "metric"))
     elif known is not None and given is not None and given != known:
         message = f"{given} contradicts evaluation.metric {metric}, whose direction is {known}; remove the line"
-        yield Problem(path=("evaluation", "direction"), message=message)
+        yield Problem(path=("evaluation", "direction"), message=message, cause=("evaluation", "metric"))
 
 
 def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
@@ -103,7 +103,8 @@ def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
         if is_language_model or config.evaluation.metric not in ("error", "accuracy"):
             what = "a language model" if is_language_model else f"a study of {config.evaluation.metric}"
             message = f"missing; {what} states its own: perfect_fit: {{metric: loss, at_most: ...}}"
-            yield Problem(path=path, message=f"{message}, a value that the clean training sample is to reach")
+            message = f"{message}, a value that the clean training sample is to reach"
+            yield Problem(path=path, message=message, cause=("evaluation", "metric"))
         return
     if is_language_model and fit.metric not in LANGUAGE_MODEL_METRICS:
         message = f"{shown(fit.metric)} is not measured by a causal_lm workload; use loss or perplexity"

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from typing import Any
 
 from tuner.config.problems import KeyPath, dotted
-from tuner.config.settings import Node, node_at, sibling_names, suggest, variants
+from tuner.config.settings import Node, node_at, root, sibling_names, suggest, variants
 
 DERIVED_BUDGETS = frozenset(
     ["max_train_steps", "epochs", "num_epochs", "num_steps", "total_steps", "train_steps", "num_train_epochs"]
 )
 """Names under which people give a budget by hand; here it is derived (DESIGN.md, promise 1)."""
+
+LARGEST_INTEGER = 2**63 - 1
+"""Whole numbers that are written as `1e30` are read up to this one."""
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -67,6 +71,8 @@ def fault(value: Any, node: Node) -> str:
         return f"{shown(value)} cannot be used here; use {rule(node)}"
     if isinstance(value, float) and not value.is_integer() and "number" not in [v.get("type") for v in variants(node)]:
         return f"{shown(value)} is not a whole number; use {rule(node)}"
+    if isinstance(value, float) and abs(value) > LARGEST_INTEGER and _accepts(node, (int,)):
+        return f"{shown(value)} is out of range; use {rule(node)}, up to {LARGEST_INTEGER}"
     what = "out of range" if isinstance(value, int | float) else "not what is wanted"
     return f"{shown(value)} is {what}; use {rule(node)}"
 
@@ -83,10 +89,21 @@ def unknown(path: KeyPath, data: Any) -> str:
     if path[-1] in DERIVED_BUDGETS:
         return "unknown setting; the number of steps is derived by the study, never set; budget.max_steps bounds it"
     meant = suggest(path, data)
+    if meant == path:
+        return f"not a setting of this {path[-2]}; it is one only with {_owner(path)}; remove it"
     if meant is not None:
         return f"unknown setting; did you mean {dotted(meant)}?"
     siblings = sibling_names(path, data)
     return f"unknown setting; {_listed(siblings, 'and')} can be set here" if siblings else "unknown setting; remove it"
+
+
+def _owner(path: KeyPath) -> str:
+    """The kind that has the setting which the kind given has not: `workload.kind=causal_lm`."""
+    node: Node = root()
+    for key in path[:-1]:
+        node = next(variant["properties"][key] for variant in variants(node) if key in variant.get("properties", {}))
+    owners = [variant["properties"]["kind"]["const"] for variant in variants(node) if path[-1] in variant["properties"]]
+    return f"{dotted((*path[:-1], 'kind'))}={_listed(owners)}"
 
 
 def accepts_kind(value: Any, node: Node) -> bool:
@@ -139,7 +156,8 @@ def _fault_of_text(value: str, node: Node) -> str:
     if value.lower() in ("yes", "no", "on", "off") and _accepts(node, (bool,)):
         return f"{shown(value)} is text; write {'true' if value.lower() in ('yes', 'on') else 'false'}"
     try:
-        float(value)
+        if not math.isfinite(float(value)):
+            return f"{shown(value)} is not a finite number; use {rule(node)}"
         return f"{shown(value)} is text in quotes; write it without quotes, as {rule(node)}"
     except ValueError:
         close = difflib.get_close_matches(value, choices, n=1)

@@ -8,7 +8,9 @@ from tuner.config.schema import StudyConfig
 from tuner.protocol.grid import grid
 from tuner.protocol.standings import Standings, learning_rate_of
 from tuner.protocol.words import crash_reasons, json_safe, number, steps
-from tuner.records import Decision, FitRule, GiveUp, Json, PhaseRecord, TrialRecord
+from tuner.records import Curve, Decision, FitRule, GiveUp, Json, PhaseRecord, TrialRecord
+
+AS_ANOTHER = "run the changed study under another name: it will still share what agrees"
 
 
 def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = None) -> GiveUp:
@@ -17,21 +19,37 @@ def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = Non
     return GiveUp(reason=reason, decisions=(decision,))
 
 
-def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, lowest: float) -> GiveUp:
-    """The longest run allowed did not reach the threshold."""
+def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, curve: Curve) -> GiveUp:
+    """The longest run allowed did not reach the threshold; `curve` is the fit metric of the leading rate."""
     rate, longest = learning_rate_of(leader), config.budget.max_steps
+    first = curve[0][1] if curve else float("inf")
+    lowest = min((value for _, value in curve), default=float("inf"))
+    lowest_after = min((value for _, value in curve[1:]), default=float("-inf"))
     reason = (
         f"budget.perfect_fit.at_most={number(fit.at_most)}: no rate reached this train {fit.metric} within "
-        f"budget.max_steps={longest}; the lowest was {number(lowest)}, at learning_rate {number(rate)}. "
+        f"budget.max_steps={longest}; the lowest was {number(lowest)}, at learning_rate {number(rate)}"
+    )
+    if lowest_after >= first:
+        reason += (
+            f", at its first evaluation, and it only rose from there: lower budget_sweep.learning_rates "
+            f"(low={number(grid(config)[0])}, high={number(grid(config)[-1])}), {AS_ANOTHER}"
+        )
+    else:
+        reason += f". {_remedies(config, rate, lowest=lowest)}"
+    numbers = {"at_most": fit.at_most, "lowest": lowest, "learning_rate": rate, "max_steps": longest}
+    return give_up(reason, phase="budget_sweep", numbers=numbers)
+
+
+def _remedies(config: StudyConfig, rate: float, *, lowest: float) -> str:
+    text = (
         f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise budget.max_steps, or enlarge the model: "
         "one that cannot fit its training set will hardly be helped by regularisation (playbook, Step 0)"
     )
     rates = grid(config)
     if rate in (rates[0], rates[-1]):
         end = "low" if rate == rates[0] else "high"
-        reason += f"; or move budget_sweep.learning_rates.{end}={number(rate)}, since the best rate is on this edge"
-    numbers = {"at_most": fit.at_most, "lowest": lowest, "learning_rate": rate, "max_steps": longest}
-    return give_up(reason, phase="budget_sweep", numbers=numbers)
+        text += f"; or move budget_sweep.learning_rates.{end}={number(rate)}, since the best rate is on this edge"
+    return f"{text}; {AS_ANOTHER}"
 
 
 def still_on_edge(config: StudyConfig, found: Standings) -> GiveUp:
@@ -43,7 +61,7 @@ def still_on_edge(config: StudyConfig, found: Standings) -> GiveUp:
         f"budget_sweep.max_widenings={sweep.max_widenings} used up, and the fastest rate {number(rate)} "
         f"({steps(found.fastest_step)}) still lies on the {found.edge} edge of the grid: a budget from it could be far "
         f"too long (playbook, Step 1a). {verb} budget_sweep.learning_rates.{end} beyond {number(rate)}, or raise "
-        "budget_sweep.max_widenings"
+        f"budget_sweep.max_widenings; {AS_ANOTHER}"
     )
     numbers = {"edge": found.edge, "learning_rate": rate, "steps_to_fit": found.fastest_step}
     return give_up(reason, phase="budget_sweep", numbers=numbers)
@@ -56,11 +74,23 @@ def nothing_left(phase: PhaseRecord) -> str:
     if not infeasible:
         what = f"{phase.name}: all {len(phase.trials)} trials crashed ({crashes})"
         return f"{what}; see the log of the first one, mend the cause and run the study again under another name"
+    is_sweep = phase.plan.kind == "budget_sweep"
+    if is_sweep and len(infeasible) == len(phase.trials) and all(_was_never_finite(trial) for trial in infeasible):
+        return (
+            f"{phase.name}: the loss is not finite at any of the {len(infeasible)} trials, whatever the learning rate, "
+            "from before the first evaluation: look for NaN or infinity in the data and in what the workload's "
+            f"loss_sum returns, mend the cause; {AS_ANOTHER}"
+        )
     names = ", ".join(dict.fromkeys(t.outcome.reason for t in infeasible if t.outcome is not None))
     also = f", the others crashed ({crashes})" if crashes else ""
     rates = f"learning rates {number(min(t.spec.learning_rate for t in infeasible))} and above"
-    where = "budget_sweep.learning_rates" if phase.plan.kind == "budget_sweep" else "search_space.learning_rate"
+    where = "budget_sweep.learning_rates" if is_sweep else "search_space.learning_rate"
     return (
         f"{phase.name}: {len(infeasible)} of {len(phase.trials)} trials are infeasible ({names}){also}, at {rates}; "
-        f"lower {where}, lengthen training.warmup_steps, or clip harder (training.max_grad_norm; playbook, instability)"
+        f"lower {where}, lengthen training.warmup_steps, or clip harder (training.max_grad_norm; playbook, "
+        f"instability); {AS_ANOTHER}"
     )
+
+
+def _was_never_finite(trial: TrialRecord) -> bool:
+    return trial.num_evals == 0 and trial.outcome is not None and trial.outcome.reason == "non-finite"

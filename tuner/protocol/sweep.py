@@ -92,7 +92,7 @@ def _next_rung(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord, f
     target = next_rung(config, rung)
     if target is None:
         leader = ranked[0]
-        return nothing_fitted(config, fit, leader=leader, lowest=_lowest(study, leader, fit))
+        return nothing_fitted(config, fit, leader=leader, curve=fit_curve(study, leader, fit))
     if num_doublings(config, rung) >= DOUBLINGS_FOR_ALL:
         ranked = ranked[:SURVIVORS]
     lowest, rates = _lowest(study, ranked[0], fit), sorted(learning_rate_of(trial) for trial in ranked)

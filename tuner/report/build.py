@@ -11,8 +11,9 @@ from typing import Any
 from tuner import __version__
 from tuner.config.schema import StudyConfig
 from tuner.records import StudyRecord
+from tuner.report.answer_caveats import answer_caveats
 from tuner.report.canvas import png
-from tuner.report.files import as_csv, file_name, write_atomically
+from tuner.report.files import as_csv, check_folder, file_name, write_atomically
 from tuner.report.page import render_page
 from tuner.report.payloads import answer_payload, as_text, status_payload
 from tuner.report.sections.all_sections import all_sections
@@ -46,6 +47,7 @@ def build_report(
     Raises:
         HomeError: if `out` cannot be written to.
     """
+    check_folder(out)
     source = Source(study=record, config=config, bill=dict(bill), command=command, decision_times=tuple(decision_times))
     sections = all_sections(source)
     drawings = [drawing for section in sections for drawing in section.drawings]
@@ -67,7 +69,7 @@ def build_report(
 def _answer(source: Source) -> dict[str, Any]:
     study = source.study
     status = status_payload(study, source.bill)
-    return answer_payload(study, source.so_far(), why=reasons(study)) | {
+    return answer_payload(study, source.so_far(), why=reasons(study), caveats=answer_caveats(source.config, study)) | {
         "phases": status["phases"],
         "steps": status["steps"],
     }
@@ -82,7 +84,13 @@ def _status(source: Source) -> str:
         "no_answer": "Ended without an answer.",
     }
     described = f" {source.config.description}" if source.config.description else ""
-    return f"{words[study.state]} {len(study.phases)} phases, {len(study.trials())} trials.{described}"
+    return (
+        f"{words[study.state]} {_count(len(study.phases), 'phase')}, {_count(len(study.trials()), 'trial')}.{described}"
+    )
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _footer(record: StudyRecord) -> str:

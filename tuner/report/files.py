@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,26 @@ def write_atomically(path: Path, data: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+    except OSError as error:
+        # A full disk is no mistake of the user's: the command line has its own words for it.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise HomeError(
             f"--out: {path} cannot be written ({error.strerror}); choose another folder with --out"
         ) from error
     finally:
-        beside.unlink(missing_ok=True) if beside.parent.is_dir() else None
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     return path
+
+
+def check_folder(out: Path) -> None:
+    """Make the folder and a file in it, before minutes are spent on drawing what could not be kept.
+
+    Raises:
+        HomeError: if the folder cannot be made or written to.
+    """
+    write_atomically(out / f".tuner.{os.getpid()}", b"").unlink(missing_ok=True)
 
 
 def as_csv(table: Table) -> bytes:

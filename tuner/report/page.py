@@ -26,8 +26,8 @@ def render_page(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"cell": cell, "is_number": is_number, "anchor": anchor}
-    environment.tests["number_cell"] = is_number
+    environment.filters |= {"cell": cell, "anchor": anchor}
+    environment.tests |= {"number_cell": is_number, "time_cell": is_time}
     images = {name: _image(data) for name, data in pictures.items()}
     template = environment.get_template("report.html.jinja")
     return template.render(title=title, sections=sections, images=images, status=status, footer=footer)
@@ -45,6 +45,11 @@ def cell(value: Any) -> str:
 def is_number(value: Any) -> bool:
     """Whether a cell is aligned as a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_time(value: Any) -> bool:
+    """Whether a cell is a date with a time, which must not break into two lines."""
+    return isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d", value) is not None
 
 
 def anchor(title: str) -> str:

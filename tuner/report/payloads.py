@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
@@ -57,7 +57,9 @@ def answer_fields(answer: Answer | None) -> dict[str, Any] | None:
     }
 
 
-def answer_payload(study: StudyRecord, so_far: Answer | None, *, why: list[str]) -> dict[str, Any]:
+def answer_payload(
+    study: StudyRecord, so_far: Answer | None, *, why: list[str], caveats: Sequence[str] = ()
+) -> dict[str, Any]:
     """`tuner answer NAME --json` and `answer.json`; `best_so_far` while there is no answer yet."""
     fields = answer_fields(study.answer)
     if study.answer is not None and fields is not None:
@@ -68,6 +70,7 @@ def answer_payload(study: StudyRecord, so_far: Answer | None, *, why: list[str])
         "answer": fields,
         "best_so_far": None if study.answer is not None else answer_fields(so_far),
         "why": why,
+        "caveats": list(caveats),
     }
 
 

@@ -20,11 +20,11 @@ def draw_best_steps(found: BestSteps) -> Figure:
     check = found.check
     _draw(upper, found, "best_step")
     upper.set_title("Best step: the evaluation with the best objective")
-    _name_band(upper, 0.875, f"last 25 %: {check.everyone.best_late.count} of {check.num_feasible}")
-    _name_band(upper, 0.01, f"first 10 %: {check.everyone.best_early.count} of {check.num_feasible}", align="left")
+    _name_band(upper, 0.875, f"last 25 %\n{check.everyone.best_late.count} of {check.num_feasible}")
+    _name_band(upper, 0.05, f"first 10 %\n{check.everyone.best_early.count} of {check.num_feasible}")
     _draw(lower, found, "first_good_step")
     lower.set_title("First good step: within two noise deviations of the best 5-evaluation mean")
-    _name_band(lower, 0.01, f"first 10 %: {check.everyone.good_early.count} of {check.num_feasible}", align="left")
+    _name_band(lower, 0.05, f"first 10 %\n{check.everyone.good_early.count} of {check.num_feasible}")
     lower.set_xticks(TICKS, [_tick(share, check.max_train_steps) for share in TICKS])
     lower.set_xlabel("share of the budget, and updates")
     handles = [Patch(color=BLUE, label="best quarter, at least 4"), Patch(color=SKY, label="other feasible trials")]
@@ -46,11 +46,11 @@ def _draw(axes: Axes, found: BestSteps, which: str) -> None:
     axes.set_xlim(0, 1)
     axes.grid(visible=False, axis="x")
     count_axis(axes, "trials")
-    axes.set_ylim(0, max(1, *(a + b for a, b in zip(leading, others, strict=True))) * 1.3)
+    axes.set_ylim(0, max(1, *(a + b for a, b in zip(leading, others, strict=True))) * 1.45)
 
 
-def _name_band(axes: Axes, x: float, text: str, *, align: str = "center") -> None:
-    axes.text(x, 0.965, text, transform=axes.transAxes, ha=align, va="top", fontsize=8.5, color=INK)
+def _name_band(axes: Axes, x: float, text: str) -> None:
+    axes.text(x, 0.965, text, transform=axes.transAxes, ha="center", va="top", fontsize=7, color=INK)
 
 
 def _tick(share: float, budget: int) -> str:

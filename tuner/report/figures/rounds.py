@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 
 from tuner.records import Direction
 from tuner.report.canvas import CYCLE, GREY, label_lines, new_figure, styled
-from tuner.report.figures.curves import focus_range
 
 NUM_NAMED = 5
 
@@ -48,7 +47,9 @@ def draw_rounds(
     axes.grid(visible=False, axis="x")
     axes.set_ylabel(f"best validation {metric}")
     values = [value for point in points for value in (*point.earlier, *point.later)]
-    axes.set_ylim(*focus_range(values, direction))
+    # Every shared point stays in sight: the comparison is about all of them.
+    pad = 0.06 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 0.5
+    axes.set_ylim(min(values) - pad, max(values) + pad)
     label_lines(axes, labels)
     handles = [Line2D([], [], color=CYCLE[0], marker="o", ms=7, mec="white", label="mean over seeds")]
     if any(len(point.later) > 1 or len(point.earlier) > 1 for point in points):

@@ -1,4 +1,4 @@
-"""The report's order: the answer, what it rests on, then the records."""
+"""The report's order: the answer, what it rests on in the order it happened, then the records."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def all_sections(source: Source) -> tuple[Section, ...]:
     return (
         answer_section(source),
         caveats_section(source),
-        *best_step_sections(source),
         *sweep_sections(source),
+        *best_step_sections(source),
         *round_sections(source),
         *axis_sections(source),
         *curve_sections(source),

@@ -6,7 +6,9 @@ from statistics import mean, stdev
 
 from tuner.analysis.transfer import point_key
 from tuner.records import Answer
+from tuner.report.answer_caveats import later_round
 from tuner.report.section import Section
+from tuner.report.so_far import NOT_JUDGED
 from tuner.report.source import Source, values_by_point
 from tuner.report.wording import number, params_text
 
@@ -31,6 +33,7 @@ def answer_section(source: Source) -> Section:
 def _found(source: Source, answer: Answer) -> tuple[str, ...]:
     lines = [
         f"Verdict on the budget of round 1, which the longer rounds extend: {answer.verdict}",
+        *_later_verdict(source),
         f"Settings: {params_text(answer.params)}",
         f"Best validation {answer.metric}: {number(answer.best_value)} at step {answer.best_step:,} of trial "
         f"{answer.best_trial}{_spread(source)}",
@@ -39,6 +42,13 @@ def _found(source: Source, answer: Answer) -> tuple[str, ...]:
         lines.append(f"Test {answer.metric} of that checkpoint, scored once: {number(answer.test_value)}")
     lines.append(f"Sharing: {answer.sharing} (how far runs that share their past agree with runs that do not)")
     return tuple(lines)
+
+
+def _later_verdict(source: Source) -> tuple[str, ...]:
+    later = later_round(source.study)
+    if later is None:
+        return ()
+    return (f"Verdict on the budget of {later.name}, which the answer comes from: {later.verdict or NOT_JUDGED}",)
 
 
 def _spread(source: Source) -> str:

@@ -57,7 +57,8 @@ def _infeasible(source: Source) -> str:
         ended = [trial for trial in phase.trials if trial.outcome is not None]
         bad = [trial.outcome.reason for trial in ended if trial.outcome and trial.outcome.kind == "infeasible"]
         told.append(
-            f"{phase.name} {len(bad)} of {len(ended)}" + (f" ({', '.join(sorted(set(bad)))})" if any(bad) else "")
+            f"{phase.name} {len(bad)} of {len(phase.trials)}"
+            + (f" ({', '.join(sorted(set(bad)))})" if any(bad) else "")
         )
     return "; ".join(told) + "." if told else "No trial has ended yet."
 

@@ -17,7 +17,7 @@ NUM_NAMED = 6
 
 def curve_sections(source: Source) -> list[Section]:
     """One section with a figure per phase."""
-    pictures = [(phase, _picture(source, phase)) for phase in reversed(source.study.phases)]
+    pictures = [(phase, _picture(source, phase)) for phase in source.study.phases]
     drawn = [(phase, picture) for phase, picture in pictures if picture.lines]
     if not drawn:
         return []

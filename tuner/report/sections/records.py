@@ -94,10 +94,14 @@ def bill_section(source: Source) -> Section:
     times = tuple((account, seconds[account]) for account in seconds)
     return Section(
         title="The bill",
-        claim=f"The study computed {executed:,} updates{saved}, in {sum(seconds.values()) / 60:,.1f} worker minutes.",
+        claim=f"The study computed {executed:,} updates{saved}, in {_time(sum(seconds.values()))}.",
         tables=(
             Table(name="bill-steps", title="Updates", columns=("account", "updates", "what it counts"), rows=rows),
             Table(name="bill-seconds", title="Worker seconds", columns=("account", "seconds"), rows=times),
         ),
         caveat="executed = stage tree + recomputed + overshoot.",
     )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} worker seconds" if seconds < 60 else f"{seconds / 60:,.1f} worker minutes"

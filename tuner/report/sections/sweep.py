@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuner.analysis.steps_to_fit import steps_to_fit
+from tuner.analysis.steps_to_fit import TOLERANCE, steps_to_fit
 from tuner.protocol.standings import Standings, fit_curve, learning_rate_of, standings
 from tuner.records import Curve, FitRule, PhaseRecord, TrialRecord
 from tuner.report.figures.sweep import RateFate, RatePoint, SweepPicture, draw_sweep
@@ -48,7 +48,23 @@ def _claim(source: Source, phase: PhaseRecord, found: Standings | None) -> str:
 def _evidence(source: Source, phase: PhaseRecord) -> tuple[str, ...]:
     told = [decision.reason for decision in source.study.decisions if decision.phase == phase.name]
     is_told = any(phase.reason in reason for reason in told) if phase.reason else True
-    return tuple(told) if is_told or phase.reason is None else (*told, phase.reason)
+    if not is_told and phase.reason is not None:
+        told.append(phase.reason)
+    return (*told, *_nearby(source, phase))
+
+
+def _nearby(source: Source, phase: PhaseRecord) -> tuple[str, ...]:
+    """How much the budget owes to the threshold: the measurements that the decision on the budget kept."""
+    decided = [d for d in source.study.decisions if d.kind == "budget" and d.phase == phase.name]
+    found = decided[-1].numbers.get("nearby_thresholds") if decided else None
+    if not isinstance(found, list | tuple):
+        return ()
+    told = []
+    for entry in found:
+        length, rate = entry.get("steps_to_fit"), entry.get("learning_rate")
+        reached = f"{source.lengths().text(length)}, by learning rate {rate:.4g}" if length else "not reached so far"
+        told.append(f"≤ {entry['at_most']:.4g}: {reached}")
+    return (f"Steps to fit at the threshold ± {TOLERANCE:.0%}: {'; '.join(told)}".replace("%", " %"),)
 
 
 def _picture(source: Source, phase: PhaseRecord, found: Standings | None) -> SweepPicture:

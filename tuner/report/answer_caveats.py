@@ -1,0 +1,40 @@
+"""What to hold against an answer in a line each: points at an edge of the search, and the later round's own verdict."""
+
+from __future__ import annotations
+
+from tuner.config.schema import StudyConfig
+from tuner.records import PhaseRecord, StudyRecord
+from tuner.report.search_edges import edge_of
+from tuner.report.so_far import answer_so_far
+from tuner.report.wording import value_text
+
+
+def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
+    """The caveats of the answer, or of the best so far; none while there is neither."""
+    found = answer_so_far(study)
+    if found is None:
+        return []
+    edges = {name: edge for name in config.search_space if (edge := edge_of(config, name, params=found.params))}
+    told = [
+        f"{name}={value_text(found.params[name])} is at the {edge} edge of its search range: a wider range may hold a "
+        "better point"
+        for name, edge in edges.items()
+    ]
+    later = later_round(study)
+    if later is not None:
+        told.append(
+            f"the verdict {found.verdict!r} is on the budget of round 1; the answer comes from {later.name}, whose own "
+            f"budget is {later.verdict or 'not judged yet'}"
+        )
+    return told
+
+
+def later_round(study: StudyRecord) -> PhaseRecord | None:
+    """The round that produced the answer, or the best so far, unless that is round 1."""
+    found = answer_so_far(study)
+    phases = [
+        phase
+        for phase in study.phases
+        if found is not None and any(trial.trial == found.best_trial for trial in phase.trials)
+    ]
+    return next((phase for phase in phases if phase.plan.kind != "round_1"), None)
