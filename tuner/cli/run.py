@@ -150,7 +150,7 @@ def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
 
 def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     """Hold the planner's lease while the engine runs; 0, or 128 + the signal that stopped it."""
-    from tuner.cli.console import warn
+    from tuner.cli.console import note
     from tuner.config.canonical import config_to_json
     from tuner.engines.local import Interrupted
     from tuner.errors import LeaseLost, TryAgainLater, UserError
@@ -163,7 +163,7 @@ def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
         store.set_state(lease, "running")
         _build_engine(store, lease, config, options)
     except Interrupted as stopped:
-        warn(f"{stopped}; everything is saved, go on with: tuner resume {config.study}")
+        note(f"{stopped}; go on with: tuner resume {config.study}")
         return stopped.exit_code
     except UserError:
         # What the workers refused must not stand in the way of a plain resume.

@@ -233,11 +233,13 @@ round_1:                    # phase 2: many short trials at the budget; where th
   num_trials: 6             # below 5 the budget cannot be judged
   adjust: raw               # if nearly all trials were best at their very end, the budget was too short ...
   max_adjustments: 1        # ... and is doubled, at most so often; the trials go on from where they were
+  decay_shares: []          # do not tune the length of the decay anew after that; [0.1, 0.2, 0.4] would
 
 round_2:                    # phase 3: the best points again, longer: does what held in short runs still hold?
   num_trials: 2  # so many of the best points
   num_seeds: 2              # the same point twice, to know how much of a difference is luck
   budget_multiple: 2        # so many times round 1's budget
+  lower_rate_twin: false    # true: the best point also at half its rate, as long runs often want
 
 execution:                  # how it is carried out; may be changed at any time
   device: $device              # auto: a CUDA GPU if there is one; cuda: refuse to run without; cpu
