@@ -210,7 +210,7 @@ def _block_size(size: Size, documents: Sequence[Document]) -> int:
     """The size's context, halved until every split holds a training example.
 
     Raises:
-        DataError: it never does.
+        DataError: if that would be less than 32 bytes.
     """
     from tuner.config.schema import Split
     from tuner.workloads.text import split_documents
@@ -218,7 +218,7 @@ def _block_size(size: Size, documents: Sequence[Document]) -> int:
     splits = split_documents(len(documents), Split()).values() if len(documents) >= len(SPLITS) else ()
     shortest = min((sum(len(documents[number].data) + 1 for number in numbers) for numbers in splits), default=0)
     block = size.block_size
-    while block >= shortest:
+    while block >= MIN_BLOCK_SIZE and block >= shortest:
         block //= 2
     if block < MIN_BLOCK_SIZE:
         raise DataError(
