@@ -42,7 +42,7 @@ quickstart: $(INSTALLED)
 	@echo "The report is at reports/quickstart/; open its HTML page in a browser."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -q -m slow

@@ -165,6 +165,7 @@ def test_follow_loss_is_the_conditional_entropy_of_bytes() -> None:
     assert follow_loss(b"") == 0
 
 
+@pytest.mark.slow
 def test_default_study_runs_to_an_answer(tmp_path: Path) -> None:
     home = Home(tmp_path, text="")
     home.tuner("run", "--help")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import keep_study
 from sample_studies import empty_study, make_config, no_answer_study, quickstart_study, unfinished_study
+from stored_studies import keep_study
 
 from tuner.cli.main import run_command_line
 from tuner.storage.store import Owner, Store

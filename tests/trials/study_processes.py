@@ -20,13 +20,13 @@ study: tiny
 seed: 7
 workload: {{kind: python, class: "tiny_workload:Rings", options: {{dropout: 0.1}}}}
 training: {{global_batch_size: 16, precision: {precision}, warmup_steps: 5}}
-evaluation: {{metric: loss, every_steps: 5}}
+evaluation: {{metric: loss, every_steps: 10}}
 budget: {{first_guess_steps: 80, max_steps: 640, perfect_fit: {{metric: loss, at_most: 0.1}}}}
 budget_sweep: {{learning_rates: {{low: 2e-3, high: 0.128, num_rates: 4}}}}
 search_space: {{learning_rate: {{low: 3e-3, high: 3e-2, scale: log}}}}
 round_1: {{num_trials: 5, adjust: raw, max_adjustments: 1, decay_shares: []}}
 round_2: {{num_trials: 2, num_seeds: 2, budget_multiple: 2, lower_rate_twin: false}}
-execution: {{micro_batch_size: {micro}, checkpoint_every_steps: 15, device: cpu}}
+execution: {{micro_batch_size: {micro}, checkpoint_every_steps: 20, device: cpu}}
 """
 
 

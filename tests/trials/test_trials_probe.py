@@ -11,8 +11,9 @@ PROBED = (
     TINY.format(precision="fp32", micro=16)
     .replace("adjust: raw, max_adjustments: 1, decay_shares: []", "max_adjustments: 1, decay_shares: [0.4]")
     .replace("round_2: {num_trials: 2, num_seeds: 2, budget_multiple: 2, lower_rate_twin: false}", "round_2: null")
+    .replace("every_steps: 10", "every_steps: 5")
     # Nothing is kept by the way: what is shared was reserved.
-    .replace("checkpoint_every_steps: 15", "checkpoint_every_steps: 1000")
+    .replace("checkpoint_every_steps: 20", "checkpoint_every_steps: 1000")
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,15 +22,13 @@ COMPARED = (
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("shared"), precision="bf16")
-    home.tuner("run", "tiny.yaml", "--workers", "2")
-    return home
+def shared(undisturbed_of: Callable[[str, int], Home]) -> Home:
+    return undisturbed_of("fp32", 16)
 
 
 @pytest.fixture(scope="module")
 def unshared(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("unshared"), precision="bf16")
+    home = Home(tmp_path_factory.mktemp("unshared"))
     home.tuner("run", "tiny.yaml", "--workers", "2", "--no-sharing")
     return home
 

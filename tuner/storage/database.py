@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from tuner.errors import HomeError, TryAgainLater, TunerError
 
@@ -107,8 +107,9 @@ def parse_url(url: str) -> URL:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    # No pool: a connection holds no lock between transactions, and none survives into a spawned worker.
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    # Pooled: opening the file costs more than a small transaction. A connection holds no lock between transactions,
+    # and none survives into a spawned worker.
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: object, record: ConnectionPoolEntry) -> None:
