@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-WHOLE_STUDIES = ("test_trials_kill_and_resume.py", "test_trials_", "test_cli_export.py", "test_training_resume.py")
+WHOLE_STUDIES = ("test_trials_same_numbers.py", "test_trials_", "test_cli_export.py", "test_training_resume.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     home = Home(folder, text=STUDY)
     (folder / "book.txt").write_text("".join(f"chapter {n}: the quick brown fox jumps\n" for n in range(120)))
-    home.tuner("run", "tiny.yaml")
+    home.tuner("run", "tiny.yaml", "--workers", "1")
     # Exporting needs no data any more.
     (folder / "book.txt").rename(folder / "read.txt")
     return folder / "runs"

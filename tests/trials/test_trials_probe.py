@@ -20,7 +20,7 @@ PROBED = (
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("probed"), text=PROBED)
-    home.tuner("run", "tiny.yaml", "--workers", "2")
+    home.tuner("run", "tiny.yaml", "--workers", "1")
     return home
 
 
