@@ -14,7 +14,7 @@ from synthetic import Lab, Measured, World, config_of
 from tuner.protocol.plan import closed_form_plan
 from tuner.records import Conclude, GiveUp, RunSpec
 
-SETTINGS = settings(deadline=None, derandomize=True, max_examples=15)
+SETTINGS = settings(deadline=None, derandomize=True, max_examples=8)
 
 ADJUST = st.sampled_from(["probe", "raw", "none"])
 

@@ -109,7 +109,7 @@ def test_a_changed_recipe_or_decision_is_refused_on_an_existing_study(killed: Ho
 
 def test_changed_execution_is_accepted_on_an_existing_study(killed: Home) -> None:
     num_evals = killed.num_evals()
-    changes = ("execution.checkpoint_every_steps=50", "execution.workers=2", "execution.log_every_steps=1")
+    changes = ("execution.checkpoint_every_steps=50", "execution.workers=1", "execution.log_every_steps=1")
     process = killed.start("run", "tiny.yaml", *changes)
     try:
         assert killed.wait_for_evals(process, num_evals + 20)

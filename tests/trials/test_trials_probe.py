@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from study_processes import TINY, Home
 
+pytestmark = pytest.mark.slow
+
 PROBED = (
     TINY.format(precision="fp32", micro=16)
     .replace("adjust: raw, max_adjustments: 1, decay_shares: []", "max_adjustments: 1, decay_shares: [0.4]")
