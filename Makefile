@@ -12,13 +12,14 @@ EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 STUDIES = $(shell find studies -name '*.yaml' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow check benchmarks clean
+.PHONY: help install quickstart test test-slow test-postgres check benchmarks clean
 
 help:
 	@echo "make quickstart   install if needed, run studies/quickstart.yaml, write its report"
 	@echo "make test         the tests (a few minutes on two cores)"
 	@echo "make check        lint, format, types, and every study through 'tuner check'"
 	@echo "make test-slow    the long tests"
+	@echo "make test-postgres  the storage tests on a PostgreSQL server of their own (needs its programs)"
 	@echo "make benchmarks   what is measured side by side"
 	@echo "make clean        remove the environment and caches; studies' results in runs/ stay"
 
@@ -46,6 +47,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -q -m slow
+
+test-postgres: $(INSTALLED)
+	tests/storage/with_postgres.sh $(BIN)/python -m pytest -n 2 -q tests/storage
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
