@@ -23,8 +23,8 @@ class WorkerPool:
     def __init__(self, job: WorkerJob, num_workers: int) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._job = job
-        self._next_index = 0
         self._workers: dict[Connection, SpawnProcess] = {}
+        self._indices: dict[Connection, int] = {}
         self._ready: set[Connection] = set()
         self.is_hurried = False
         self.num_workers = num_workers
@@ -33,15 +33,19 @@ class WorkerPool:
         """Start workers until there are `num_workers`."""
         while len(self._workers) < self.num_workers:
             ours, theirs = self._context.Pipe()
-            job = replace(self._job, index=self._next_index)
+            job = replace(self._job, index=self._free_index())
             process = self._context.Process(
                 target=_enter, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
             )
             with _sigint_ignored():
                 process.start()
             theirs.close()
-            self._workers[ours] = process
-            self._next_index += 1
+            self._workers[ours], self._indices[ours] = process, job.index
+
+    def _free_index(self) -> int:
+        """The lowest number that no living worker has: who replaces a dead worker takes its GPU."""
+        taken = {self._indices[connection] for connection in self._workers}
+        return min(set(range(len(taken) + 1)) - taken)
 
     def messages(self, timeout: float) -> tuple[list[tuple[Connection, FromWorker]], list[int]]:
         """What workers said within `timeout` seconds, and the process ids of workers that died."""
