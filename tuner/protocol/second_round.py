@@ -38,6 +38,13 @@ _TRANSFER: dict[str, tuple[Transferability, str]] = {
     **dict.fromkeys(("hidden_size", "num_layers", "num_heads", "intermediate_size"), ("likely", "architecture")),
 }
 
+_TRANSFER_TOLD: dict[Transferability, str] = {
+    "likely": "likely to transfer",
+    "might": "might transfer",
+    "unlikely": "unlikely to transfer",
+    "unknown": "not known to transfer",
+}
+
 
 def transfer_class(name: str) -> tuple[Transferability, str]:
     """How well a hyperparameter's best value tends to carry over to longer runs, and as what (playbook, Round 2)."""
@@ -173,7 +180,7 @@ def _inserted(reason: str, more: str) -> str:
 def _carried(best: list[TrialRecord]) -> Decision:
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
     classes = {name: transfer_class(name) for name in names}
-    told = "; ".join(f"{name}: {classes[name][0]} to transfer ({classes[name][1]})" for name in names)
+    told = "; ".join(f"{name} ({classes[name][1]}): {_TRANSFER_TOLD[classes[name][0]]}" for name in names)
     reason = (
         f"Every tuned value is kept as it was ({point(best[0].params)} leads): {told or 'nothing was tuned'}; "
         "warmup length is kept too and very likely to transfer (playbook, Round 2)."
