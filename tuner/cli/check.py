@@ -32,6 +32,7 @@ def check_command(
     from tuner.cli.console import warn
     from tuner.cli.plain import plain
     from tuner.config.load import load_study
+    from tuner.forecast.disk import checkpoint_bytes, num_parameters
     from tuner.protocol.plan import closed_form_plan
 
     loaded = load_study(study, overrides or [])
@@ -43,6 +44,10 @@ def check_command(
     most = sum(phase.max_trials * phase.max_steps for phase in plan)
     least = sum(phase.min_trials * phase.min_steps for phase in plan)
     print(f"in all {_range(least, most)} updates, before sharing")
+    disk = checkpoint_bytes(loaded.config, plan)
+    if disk is not None:
+        size = f"{num_parameters(loaded.config.workload):,} parameters"
+        print(f"checkpoints take at most {megabytes(disk)} of disk ({size}, optimizer state included)")
 
 
 def _show_plan(plan: Sequence[PlannedPhase]) -> None:
@@ -61,6 +66,15 @@ def _show_plan(plan: Sequence[PlannedPhase]) -> None:
     for phase in plan:
         if phase.note:
             print(plain(f"{phase.name}: {phase.note}"))
+
+
+def megabytes(num_bytes: int) -> str:
+    """A size as people say it.
+
+    >>> megabytes(140_400_000), megabytes(1_340_000_000), megabytes(2_000)
+    ('140 MB', '1.3 GB', '1 MB')
+    """
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{max(1, round(num_bytes / 1e6)):,} MB"
 
 
 def _row(phase: PlannedPhase) -> tuple[Any, ...]:

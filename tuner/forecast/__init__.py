@@ -1,0 +1,1 @@
+"""What a study will cost before it runs, in closed form from its config."""
