@@ -245,7 +245,8 @@ class Answer:
 class StudyRecord:
     """A study as stored: what the protocol reads to decide what comes next.
 
-    `curves[trial][(split, metric)]` holds every evaluation of the trial.
+    `curves[trial][(split, metric)]` holds every evaluation of the trial. `sharing` is `statistical` if any trial ran
+    where equal recipes need not give equal bits, or went on with other numerics than it began with (D2).
     """
 
     name: str
@@ -255,6 +256,7 @@ class StudyRecord:
     curves: Mapping[int, Mapping[tuple[str, str], Curve]] = field(default_factory=lambda: MappingProxyType({}))
     answer: Answer | None = None
     reason: str | None = None
+    sharing: str = "exact"
 
     def phase(self, name: str) -> PhaseRecord:
         return next(phase for phase in self.phases if phase.name == name)

@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from storage_cases import ME, FakeWorker, execute, make_spec, open_study
 
 from tuner.errors import HomeError, TryAgainLater
-from tuner.storage.database import Database, parse_url
+from tuner.storage.database import Database, _explain, parse_url
 from tuner.storage.file_system import refuse_network_file_system
 from tuner.storage.store import Store
 from tuner.storage.tables import metadata
@@ -316,7 +316,7 @@ def test_large_study_is_read_in_a_handful_of_queries(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 3.0
     assert len(study.curves) == 200
     assert study.curve(200, "validation", "loss")[-1] == (500, 1 / 500)
-    assert len([query for query in queries if query.startswith("SELECT")]) == 5
+    assert len([query for query in queries if query.startswith("SELECT")]) == 6
 
 
 def test_password_appears_in_no_message() -> None:
@@ -327,3 +327,17 @@ def test_password_appears_in_no_message() -> None:
         pass
     assert "secret" not in str(caught.value)
     assert "localhost" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'connection failed: connection to server at "127.0.0.1" failed: FATAL:  database "nope" does not exist',
+        'connection failed: FATAL:  password authentication failed for user "me"',
+        "permission denied for schema public",
+    ],
+)
+def test_what_will_fail_again_is_the_users_to_mend_and_not_to_try_again(message: str) -> None:
+    error = _explain(message, place="postgresql://me@host/db", is_sqlite=False)
+    assert isinstance(error, HomeError)
+    assert isinstance(_explain("server closed the connection", place="x", is_sqlite=False), TryAgainLater)

@@ -263,6 +263,7 @@ def test_other_numerics_are_refused_once_a_trial_has_started_unless_accepted(sto
     worker.begin(other_numerics=True)
     assert worker.step == 20
     assert [(s.from_step, s.numerics_key) for s in store.numerics(1)] == [(0, "n"), (20, "cuda")]
+    assert store.load("x").sharing == "statistical", "told with every answer from now on"
 
 
 def test_trial_with_mixed_numerics_returns_to_its_exact_past_where_it_has_one(store: Store) -> None:
@@ -304,3 +305,11 @@ def test_attempt_rows_tell_what_each_worker_spent(store: Store) -> None:
         store, "SELECT lease_epoch, from_step, to_step, seconds_train, how_ended FROM tuner_attempts ORDER BY 1"
     )
     assert rows == [(1, 0, 30, 30.0, "failed"), (2, 20, 100, 100.0, "ended")]
+
+
+def test_a_study_is_exact_only_where_all_its_trials_ran_deterministically(store: Store) -> None:
+    open_study(store, [make_spec()])
+    FakeWorker.next(store).begin()
+    assert store.load("x").sharing == "exact"
+    execute(store, """UPDATE tuner_numerics SET segment = '{"deterministic_algorithms" : false}'""")
+    assert store.load("x").sharing == "statistical"

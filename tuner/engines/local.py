@@ -28,6 +28,8 @@ MAX_IDLE_DEATHS = 3
 
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MAX_SCORING_DEATHS = 3
+"""Workers that may die over the test set before the study ends without a test score."""
 
 
 class Observer(Protocol):
@@ -71,7 +73,9 @@ class LocalEngine:
             Interrupted: after Ctrl-C or SIGTERM, when all work is saved.
             UserError: what a worker could not use, in one line.
         """
-        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        # What is ignored stays so: under nohup a study outlives its terminal.
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in heard}
         try:
             with Heartbeat(self._store, self._lease, on_lost=self._lost.set):
                 self._pool.start()
@@ -120,13 +124,17 @@ class LocalEngine:
                 return
 
     def _score(self, trial: int) -> tuple[Evaluation, ...]:
-        """Have any worker score the chosen checkpoint; ask another if that one dies."""
+        """Have any worker score the chosen checkpoint; ask another if that one dies, but not for ever."""
         self._test = None
-        asked = None
+        asked, num_deaths = self._pool.tell_any(Score(trial)), 0
         while self._test is None:
-            if asked is None or not self._pool.has(asked):
-                asked = self._pool.tell_any(Score(trial))
             self._listen()
+            if self._test is None and not self._pool.has(asked):
+                num_deaths += 1
+                if num_deaths >= MAX_SCORING_DEATHS:
+                    self._observer.warned(f"{num_deaths} workers died while they scored the test set")
+                    return ()
+                asked = self._pool.tell_any(Score(trial))
         return self._test
 
     def _listen(self) -> bool:

@@ -37,7 +37,7 @@ class WorkerPool:
             process = self._context.Process(
                 target=_enter, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
             )
-            with _sigint_ignored():
+            with _ignored(signal.SIGINT), _ignored(signal.SIGHUP):
                 process.start()
             theirs.close()
             self._workers[ours], self._indices[ours] = process, job.index
@@ -117,10 +117,10 @@ def _enter(connection: Connection, job: WorkerJob) -> None:
 
 
 @contextlib.contextmanager
-def _sigint_ignored() -> Iterator[None]:
+def _ignored(number: signal.Signals) -> Iterator[None]:
     # An ignored signal stays ignored in the child from its first instruction on: no traceback while it imports.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)

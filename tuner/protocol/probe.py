@@ -120,7 +120,7 @@ def _told(config: StudyConfig, found: ProbeGain, *, probe: PhaseRecord) -> str:
     return (
         f"{steps(probe.plan.max_train_steps)}, twice the budget, improve the best {metric} of {len(found.gains)} "
         f"trials by {found.mean_gain:+.3g} on average ({each}): "
-        f" {'above' if found.is_gain else 'not above'} both round_1.min_gain={number(config.round_1.min_gain)} of "
+        f"{'above' if found.is_gain else 'not above'} both round_1.min_gain={number(config.round_1.min_gain)} of "
         f"the value ({number(found.needed_gain)}) and {number(found.chance)} ({of})"
     )
 

@@ -11,12 +11,12 @@ from tuner.records import Answer, StudyRecord
 NOT_JUDGED = "not judged yet"
 
 
-def answer_so_far(study: StudyRecord, *, sharing: str = "exact") -> Answer | None:
+def answer_so_far(study: StudyRecord) -> Answer | None:
     """The answer, or what it would be if the study ended now; None before any trial of round 1 was feasible."""
     if study.answer is not None:
         return study.answer
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     if not any(feasible(phase) for phase in rounds):
         return None
-    found = conclude(study, sharing=sharing).answer
+    found = conclude(study, sharing=study.sharing).answer
     return found if any(phase.verdict for phase in rounds) else replace(found, verdict=NOT_JUDGED)

@@ -137,6 +137,9 @@ def _explain(message: str, *, place: str, is_sqlite: bool) -> TunerError | None:
     """The one line for what the user can mend or wait for; None for a bug of ours."""
     first = message.strip().splitlines()[0] if message.strip() else "no reason given"
     if not is_sqlite:
+        refused = next((told for sign, told in _POSTGRESQL_WORDS.items() if sign in message.lower()), None)
+        if refused is not None:
+            return HomeError(f"database {place} cannot be used ({first}); {refused}")
         passing = (
             "connect",
             "terminat",
@@ -156,6 +159,17 @@ def _explain(message: str, *, place: str, is_sqlite: bool) -> TunerError | None:
             return kind(f"database {place} {rule}")
     return None
 
+
+_POSTGRESQL_WORDS = {
+    "authentication failed": "give the right user and password in --storage",
+    "no password supplied": "give a password in --storage, or by PGPASSWORD",
+    "no pg_hba.conf entry": "let this host connect in the server's pg_hba.conf",
+    "does not exist": "create that database or role, or name another in --storage",
+    "permission denied": "grant this role the right to create tables",
+    "could not translate host name": "check the host in --storage",
+    "failed to resolve host": "check the host in --storage",
+}
+"""What will be the same the next time: the user's to mend, although it comes as a failed connection."""
 
 _SQLITE_WORDS: dict[str, tuple[type[TunerError], str]] = {
     "is locked": (TryAgainLater, f"was held by others for {BUSY_SECONDS} s; nothing was lost, run the command again"),

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, select
 from tuner.records import Curve, Decision, PhaseRecord, StudyRecord
 from tuner.storage.rows import plan_of, trial_of
 from tuner.storage.studies import answer_of, find
-from tuner.storage.tables import decisions, evals, phases, trials
+from tuner.storage.tables import decisions, evals, numerics, phases, trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class StudyRows:
     trials: Sequence[Row[Any]]
     decisions: Sequence[Row[Any]]
     evals: Sequence[tuple[int, str, str, int, float]]
+    numerics: Sequence[tuple[int, str]]
 
 
 def fetch(connection: Connection, name: str, *, with_curves: bool) -> StudyRows:
@@ -48,6 +49,7 @@ def fetch(connection: Connection, name: str, *, with_curves: bool) -> StudyRows:
             select(decisions).where(decisions.c.study_id == study.id).order_by(decisions.c.ordinal)
         ).all(),
         evals=_fetch_evals(connection, study.id) if with_curves else (),
+        numerics=_fetch_numerics(connection, study.id),
     )
 
 
@@ -77,7 +79,19 @@ def build(rows: StudyRows) -> StudyRecord:
             for row in rows.decisions
         ),
         curves=_curves(rows.evals),
+        sharing=_sharing(rows.numerics),
     )
+
+
+def _fetch_numerics(connection: Connection, study: int) -> Sequence[tuple[int, str]]:
+    statement = select(numerics.c.trial_id, numerics.c.segment).join(trials, trials.c.id == numerics.c.trial_id)
+    return [(row.trial_id, row.segment) for row in connection.execute(statement.where(trials.c.study_id == study))]
+
+
+def _sharing(segments: Sequence[tuple[int, str]]) -> str:
+    is_mixed = len({trial for trial, _ in segments}) < len(segments)
+    is_exact = all(json.loads(segment).get("deterministic_algorithms", True) for _, segment in segments)
+    return "exact" if is_exact and not is_mixed else "statistical"
 
 
 def _fetch_evals(connection: Connection, study: int) -> Sequence[tuple[int, str, str, int, float]]:

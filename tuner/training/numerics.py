@@ -29,6 +29,7 @@ def set_global_flags(execution: ExecutionSpec) -> None:
     torch.set_flush_denormal(False)
     torch.set_float32_matmul_precision("highest")
     torch.autograd.set_detect_anomaly(False)
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     # Filling fresh memory with NaN is a debugging aid that costs time and changes no result.

@@ -30,6 +30,9 @@ def usable_device(name: str, precision: Precision) -> torch.device:
         raise ConfigError(
             f"execution.device={name}: torch {torch.__version__} finds no CUDA device here; use device: cpu"
         )
+    if device.type == "cuda":
+        # A user's bare .cuda(), and what torch asks of "the" device, mean this worker's.
+        torch.cuda.set_device(device)
     if device.type == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError(
             f"training.precision=bf16: {torch.cuda.get_device_name(device)} has no bfloat16; use fp16 or fp32"

@@ -99,7 +99,7 @@ class Planner:
     def _with_sharing(self, move: Conclude) -> Conclude:
         """How far equal recipes gave equal bits in this study (D2)."""
         mixed = self._store.mixed_trials(self._config.study)
-        sharing = "statistical" if mixed else self._sharing
+        sharing = "exact" if self._sharing == self.record().sharing == "exact" else "statistical"
         decisions = move.decisions
         if mixed:
             told = ", ".join(str(trial) for trial in mixed)

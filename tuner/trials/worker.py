@@ -50,7 +50,9 @@ IDLE_SECONDS = 0.5
 
 def work(connection: Connection, job: WorkerJob) -> None:
     """The entry point of a spawned worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent tells us.
+    # Ctrl-C and a terminal that closes reach the whole process group; the parent tells us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     line = _Line(connection)
     signal.signal(signal.SIGTERM, lambda number, frame: line.control.stop.set())
     try:

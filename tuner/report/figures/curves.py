@@ -82,6 +82,8 @@ def value_range(curves: Sequence[Curve]) -> tuple[float, float]:
 def focus_range(values: Sequence[float], direction: Direction) -> tuple[float, float]:
     """Limits around the better values: what lies far on the worse side of the median would flatten the rest."""
     low, high = value_range([((0, value),) for value in values])
+    if min(values, default=-1.0) >= 0:
+        low = max(low, -0.03 * high)  # No panel is spent on losses that cannot be.
     if len(values) < MIN_TO_FOCUS:
         return low, high
     middle, best = float(np.median(values)), min(values) if direction == "minimize" else max(values)
