@@ -44,6 +44,7 @@ def init(*arguments: str, exit_code: int = 0) -> None:
         ["--gpu", "24gb", "--hours", "4"],
         ["--gpu", "4", "--hours", "100"],
         ["--data", "book.txt"],
+        ["--data", "book.txt", "--model", "llama"],
         ["--data", "plays/*.txt", "--model", "gpt2", "--hours", "4", "--gpu", "8GB"],
     ],
 )
@@ -112,7 +113,7 @@ def test_smaller_gpu_gets_a_smaller_model(here: Path) -> None:
         (["mine", "--data", "no/*.txt"], "--data=no/*.txt: no file matches"),
         (["mine", "--data", "tiny.txt"], "too few to learn from"),
         (["mine", "--data", "latin.txt"], "is not UTF-8 at byte 3"),
-        (["mine", "--model", "bert"], "--model=bert is not trained from scratch here; use gpt2"),
+        (["mine", "--model", "bert"], "--model=bert is not trained from scratch here; use gpt2 or llama"),
         (["mine", "--hours", "0"], "--hours=0 buys nothing"),
         (["mine", "--hours", "0.001"], "--hours=0.001: the smallest study may take"),
         (["mine", "--gpu", "2GB"], "--gpu=2GB is below the smallest preset, 4GB"),

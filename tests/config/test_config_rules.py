@@ -73,6 +73,15 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
         (["round_2.num_trials=9"], "9 is more than round_1.num_trials=8"),
         (["workload.split={validation: 0.5, test: 0.5}"], "validation=0.5 plus test=0.5 leaves nothing to train on"),
         (["workload.text=[]"], "workload.text: [] is empty; name at least one file"),
+        (["workload.model.num_key_value_heads=1"], "1 has no effect on architecture gpt2; remove it, or use llama"),
+        (
+            ["workload.model={architecture: llama, num_heads: 2, num_key_value_heads: 4}"],
+            "4 does not divide num_heads=2; use a divisor of 2",
+        ),
+        (
+            ["workload.model={architecture: llama, hidden_size: 6, num_heads: 2}"],
+            "6 over num_heads=2 gives llama heads of odd width, which rotary positions cannot turn; use",
+        ),
         (["study=a/b"], 'study: "a/b" cannot name a study'),
         (["study='-x'"], 'study: "-x" cannot name a study'),
         (['study="a\\nb"'], 'study: "a\\nb" cannot name a study'),

@@ -12,6 +12,7 @@ from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.config.search_rules import search_problems
 from tuner.config.wording import shown
+from tuner.config.workload_rules import workload_problems
 
 LANGUAGE_MODEL_METRICS = ("loss", "perplexity")
 MIN_EVALUATIONS = 20
@@ -70,6 +71,7 @@ def _data_problems(config: StudyConfig) -> Iterator[Problem]:
     workload = config.workload
     if not isinstance(workload, CausalLMWorkload):
         return
+    yield from workload_problems(workload)
     split = workload.split
     if split.validation + split.test >= 1:
         yield Problem(

@@ -43,15 +43,26 @@ class Split(Section):
 class CausalModel(Section):
     """A language model from scratch, in the names of transformers' configs."""
 
-    architecture: Literal["gpt2"] = setting("gpt2", change="recipe", description="model family")
+    architecture: Literal["gpt2", "llama"] = setting("gpt2", change="recipe", description="model family")
     hidden_size: Positive = setting(64, change="recipe", description="width; must divide by num_heads")
     num_layers: Positive = setting(2, change="recipe", description="transformer blocks")
     num_heads: Positive = setting(2, change="recipe", description="attention heads")
+    num_key_value_heads: Positive | None = setting(
+        None, change="recipe", description="llama: heads of keys and values; must divide num_heads; default: num_heads"
+    )
     intermediate_size: Positive | None = setting(
-        None, change="recipe", description="width of the MLP; default 4 x hidden_size"
+        None,
+        change="recipe",
+        description="width of the MLP; default 4 x hidden_size, for llama's gated one two thirds of that",
     )
     max_position_embeddings: Positive | None = setting(None, change="recipe", description="default: block_size")
-    dropout: float = setting(0.0, change="recipe", description="embedding, attention and residual dropout", ge=0, lt=1)
+    dropout: float = setting(
+        0.0,
+        change="recipe",
+        description="gpt2: embedding, attention and residual dropout; llama: attention dropout, the only one it has",
+        ge=0,
+        lt=1,
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> CausalModel:
