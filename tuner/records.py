@@ -270,7 +270,8 @@ class StudyRecord:
 class WorkloadFacts:
     """What the protocol must know of the data; measured once and kept in the study's first decision.
 
-    `regularisers_off`: the workload's options as the sweep sets them. `workload_digest` names data, code and versions.
+    `regularisers_off`: the workload's options as the sweep sets them. `workload_digest` names data, code and versions,
+    `tokenizer_digest` a tokenizer that was learnt from the text.
     """
 
     num_train_examples: int
@@ -280,6 +281,7 @@ class WorkloadFacts:
     hyperparameters: tuple[str, ...] = ()
     regularisers_off: dict[str, Value] | None = None
     workload_digest: str = ""
+    tokenizer_digest: str = ""
 
 
 # ---------------------------------------------------------------- what the protocol does next

@@ -73,6 +73,10 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
         (["round_2.num_trials=9"], "9 is more than round_1.num_trials=8"),
         (["workload.split={validation: 0.5, test: 0.5}"], "validation=0.5 plus test=0.5 leaves nothing to train on"),
         (["workload.text=[]"], "workload.text: [] is empty; name at least one file"),
+        (["workload.tokenizer=bpe"], "workload.vocab_size: missing; bpe learns as many tokens as you say"),
+        (["workload.vocab_size=300"], "300 has no effect on tokenizer bytes; remove it, or use tokenizer: bpe"),
+        (["workload.vocab_size=257"], "257 is out of range; use a whole number above 257"),
+        (['workload.text_column=""'], 'workload.text_column: "" names no column'),
         (["workload.model.num_key_value_heads=1"], "1 has no effect on architecture gpt2; remove it, or use llama"),
         (
             ["workload.model={architecture: llama, num_heads: 2, num_key_value_heads: 4}"],

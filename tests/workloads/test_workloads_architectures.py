@@ -103,7 +103,9 @@ def test_exported_llama_opens_and_gives_the_logits_of_training(tmp_path):
     (tmp_path / "out").mkdir()
     write_model(study, {"dropout": 0.2}, weights=weight_tensors(model), folder=tmp_path / "out")
     opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    inputs = torch.tensor([AutoTokenizer.from_pretrained(tmp_path / "out")("The words of it ").input_ids])
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer("Ab").input_ids == [65, 98]
+    inputs = torch.tensor([tokenizer("The words of it ").input_ids])
     with torch.no_grad():
         assert torch.equal(opened(input_ids=inputs).logits, model(input_ids=inputs, use_cache=False).logits)
     assert opened.config.use_cache

@@ -82,13 +82,22 @@ class CausalLMWorkload(Section):
         change="recipe",
         description="files, globs (relative to the YAML), or python:module:attribute; one document each",
     )
+    text_column: str | None = setting(
+        None, change="recipe", description="text names tables (.csv, .jsonl, .parquet): this column, a document per row"
+    )
     num_pieces: Positive = setting(
         1,
         change="recipe",
         description="cut each document at line ends into so many, so that one long text can be split",
     )
-    tokenizer: Literal["bytes"] = setting(
-        "bytes", change="recipe", description="bytes: 256 byte values and an end-of-document token"
+    tokenizer: Literal["bytes", "bpe"] = setting(
+        "bytes",
+        change="recipe",
+        description="bytes: 256 byte values and an end-of-document token; bpe: pairs learnt from the training "
+        "documents alone. Loss and perplexity are per token: values under different tokenizers do not compare",
+    )
+    vocab_size: Annotated[int, Field(gt=257)] | None = setting(
+        None, change="recipe", description="bpe: number of tokens, bytes and end of document included"
     )
     block_size: Annotated[int, Field(ge=2)] = setting(64, change="recipe", description="tokens per training example")
     model: CausalModel = setting(CausalModel(), change="recipe", description="the architecture")

@@ -14,6 +14,21 @@ from tuner.config.schema import CausalLMWorkload, CausalModel
 def workload_problems(workload: CausalLMWorkload) -> Iterator[Problem]:
     """Everything that contradicts inside the section."""
     yield from _model_problems(workload.model)
+    size = workload.vocab_size
+    if workload.tokenizer == "bpe" and size is None:
+        yield Problem(
+            path=("workload", "vocab_size"),
+            message="missing; bpe learns as many tokens as you say: add vocab_size: 4096, or less for a short text",
+            cause=("workload", "tokenizer"),
+        )
+    elif workload.tokenizer != "bpe" and size is not None:
+        yield Problem(
+            path=("workload", "vocab_size"),
+            message=f"{size} has no effect on tokenizer {workload.tokenizer}; remove it, or use tokenizer: bpe",
+            cause=("workload", "tokenizer"),
+        )
+    if workload.text_column == "":
+        yield Problem(path=("workload", "text_column"), message='"" names no column; name one, or remove the line')
 
 
 def _model_problems(model: CausalModel) -> Iterator[Problem]:
@@ -34,6 +49,6 @@ def _model_problems(model: CausalModel) -> Iterator[Problem]:
     if model.hidden_size // model.num_heads % 2:
         yield Problem(
             path=(*path, "hidden_size"),
-            message=f"{model.hidden_size} over num_heads={model.num_heads} gives llama heads of odd width, which rotary "
-            f"positions cannot turn; use a multiple of {2 * model.num_heads}",
+            message=f"{model.hidden_size} over num_heads={model.num_heads} gives llama heads of odd width, which "
+            f"rotary positions cannot turn; use a multiple of {2 * model.num_heads}",
         )

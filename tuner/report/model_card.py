@@ -109,6 +109,7 @@ def _using(config: StudyConfig) -> list[str]:
     return [
         "The tokenizer gives the ids of training. Each document of training ended with `tokenizer.eos_token_id`, which "
         "the tokenizer does not append, and which the token's name inside a text does not produce.",
+        "Loss and perplexity are per token of this tokenizer: values under different tokenizers do not compare.",
         f"It was trained on blocks of {config.workload.block_size:,} tokens.",
     ]
 

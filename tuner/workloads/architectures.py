@@ -75,8 +75,8 @@ def _llama_config(sizes: dict[str, Any], dropout: float, shared: dict[str, Any])
     """Untied embeddings, RMSNorm and rotary positions, as transformers has them by default."""
     if sizes["hidden_size"] // sizes["num_heads"] % 2:
         raise ConfigError(
-            f"workload.model: hidden_size={sizes['hidden_size']} over num_heads={sizes['num_heads']} gives heads of odd "
-            "width, which rotary positions cannot turn; use a hidden_size that is an even multiple of num_heads"
+            f"workload.model: hidden_size={sizes['hidden_size']} over num_heads={sizes['num_heads']} gives heads of "
+            "odd width, which rotary positions cannot turn; use a hidden_size that is an even multiple of num_heads"
         )
     settings: dict[str, Any] = {
         **shared,

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from tuner.config.schema import CausalLMWorkload
 from tuner.workloads.architectures import ATTENTION, new_transformer, resolved_sizes
 from tuner.workloads.interface import Batch
-from tuner.workloads.text import END_OF_DOCUMENT, VOCAB_SIZE, TokenSplits
+from tuner.workloads.text import END_OF_DOCUMENT, Tokens, TokenSplits, vocab_size
 
 CAUSAL_LM_VERSION = 1
 """Rises when the model or its examples change: part of the recipe."""
@@ -51,7 +51,7 @@ class CausalLM:
         return batch["targets"].numel()
 
     def loss_sum(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        logits = model(input_ids=batch["inputs"], use_cache=False).logits  # (examples, block_size, VOCAB_SIZE)
+        logits = model(input_ids=batch["inputs"], use_cache=False).logits  # (examples, block_size, vocabulary)
         return F.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten(), reduction="sum")
 
     def score_sums(self, model: torch.nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
@@ -62,7 +62,7 @@ class CausalLM:
             "kind": "causal_lm",
             "version": CAUSAL_LM_VERSION,
             "data": self._tokens.digest,
-            "tokenizer": self._config.tokenizer,
+            "tokenizer": self._tokenizer(),
             "block_size": self._config.block_size,
             "model": {**resolved_sizes(self._config.model, self._config.block_size), "dropout": self._dropout},
             "attention": ATTENTION,
@@ -70,10 +70,15 @@ class CausalLM:
             "versions": {"transformers": transformers.__version__},
         }
 
+    def _tokenizer(self) -> Any:
+        """Learnt merges are named by their digest: another version of the library might learn others."""
+        name, digest = self._config.tokenizer, self._tokens.tokenizer_digest
+        return name if digest is None else {"name": name, "vocab_size": vocab_size(self._config), "digest": digest}
+
 
 def new_model(config: CausalLMWorkload, *, dropout: float | None = None) -> PreTrainedModel:
     """The model of a `workload` section with fresh weights; `dropout` overrides the section's. Reads no data."""
-    shared = {"vocab_size": VOCAB_SIZE, "bos_token_id": END_OF_DOCUMENT, "eos_token_id": END_OF_DOCUMENT}
+    shared = {"vocab_size": vocab_size(config), "bos_token_id": END_OF_DOCUMENT, "eos_token_id": END_OF_DOCUMENT}
     return new_transformer(config.model, block_size=config.block_size, dropout=_dropout(config, dropout), shared=shared)
 
 
@@ -81,7 +86,8 @@ def _dropout(config: CausalLMWorkload, dropout: float | None) -> float:
     return config.model.dropout if dropout is None else dropout
 
 
-def _blocks(tokens: NDArray[np.uint16], block_size: int) -> NDArray[np.uint16]:
+def _blocks(tokens: Tokens, block_size: int) -> Tokens:
     """A view of shape (examples, block_size + 1), neighbours sharing one token; nothing is copied out of the map."""
     windows = np.lib.stride_tricks.sliding_window_view(tokens, block_size + 1)
-    return windows[::block_size]
+    blocks: Tokens = windows[::block_size]
+    return blocks
