@@ -42,7 +42,7 @@ TEXT_VERSION = 1
 BPE_VERSION = 1
 """Rises when merges are learnt or applied differently: part of the digest of such tokens."""
 
-Tokens = NDArray[np.uint16] | NDArray[np.uint32]
+Tokens = NDArray[np.unsignedinteger[Any]]
 
 _SPLIT_SEED = 0x5917
 _SPLITS = (TRAIN_SAMPLE, VALIDATION, TEST)
@@ -184,7 +184,7 @@ def _tokenized(documents: Sequence[Document], config: CausalLMWorkload) -> tuple
     return split_tokens(documents, config, encode), merges_to_bytes(merges)
 
 
-def token_dtype(size: int) -> type[np.uint16] | type[np.uint32]:
+def token_dtype(size: int) -> type[np.unsignedinteger[Any]]:
     """The narrowest type that holds every id of a vocabulary.
 
     >>> [token_dtype(size).__name__ for size in (257, 2**16, 2**16 + 1)]
