@@ -22,7 +22,7 @@ TRAIN_SAMPLE, VALIDATION, TEST = "train", "validation", "test"
 
 Direction = Literal["minimize", "maximize"]
 Precision = Literal["fp32", "bf16", "fp16"]
-ScheduleKind = Literal["constant", "warmup_stable_decay"]
+ScheduleKind = Literal["constant", "warmup_stable_decay", "linear", "cosine"]
 DecayShape = Literal["linear", "1-sqrt", "cosine"]
 
 
@@ -31,7 +31,7 @@ DecayShape = Literal["linear", "1-sqrt", "cosine"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSpec:
-    """The learning rate over a run, in absolute steps."""
+    """The learning rate over a run, in absolute steps; linear and cosine decay from the end of warmup to the last."""
 
     kind: ScheduleKind
     warmup_steps: int

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from tuner.config.problems import Problem
 from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS
+from tuner.config.schedule_rules import PLATEAU, schedule_problems
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.config.search_rules import search_problems
 from tuner.config.wording import shown
@@ -27,6 +28,7 @@ def problems(config: StudyConfig) -> Iterator[Problem]:
     yield from search_problems(config)
     yield from _metric_problems(config)
     yield from _fit_problems(config)
+    yield from schedule_problems(config)
     yield from _plateau_problems(config)
     yield from _round_problems(config)
 
@@ -133,6 +135,8 @@ def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
 def _plateau_problems(config: StudyConfig) -> Iterator[Problem]:
     """The plateau is what longer runs share; a first budget without one could never be extended."""
     guess, training = config.budget.first_guess_steps, config.training
+    if training.schedule != PLATEAU:
+        return
     warmup = min(100, round(0.05 * guess)) if training.warmup_steps == "auto" else training.warmup_steps
     decay = max(1, round(training.decay_share * guess))
     if warmup + decay < guess:

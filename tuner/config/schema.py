@@ -150,6 +150,12 @@ class Training(Section):
         change="recipe",
         description="updates of linear warmup; auto: the smaller of 100 and 5 % of the first budget",
     )
+    schedule: Literal["warmup_stable_decay", "linear", "cosine"] = setting(
+        "warmup_stable_decay",
+        change="decision",
+        description="of the rounds; linear and cosine decay from warmup to the end: without a plateau, longer rounds "
+        "train from step 0",
+    )
     decay_share: float = setting(
         0.2, change="decision", description="length of the decay as a share of round 1's budget", gt=0, lt=1
     )
