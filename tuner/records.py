@@ -22,7 +22,7 @@ TRAIN_SAMPLE, VALIDATION, TEST = "train", "validation", "test"
 
 Direction = Literal["minimize", "maximize"]
 Precision = Literal["fp32", "bf16", "fp16"]
-ScheduleKind = Literal["constant", "warmup_stable_decay"]
+ScheduleKind = Literal["constant", "warmup_stable_decay", "linear", "cosine"]
 DecayShape = Literal["linear", "1-sqrt", "cosine"]
 
 
@@ -31,7 +31,7 @@ DecayShape = Literal["linear", "1-sqrt", "cosine"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSpec:
-    """The learning rate over a run, in absolute steps."""
+    """The learning rate over a run, in absolute steps; linear and cosine decay from the end of warmup to the last."""
 
     kind: ScheduleKind
     warmup_steps: int
@@ -272,7 +272,8 @@ class StudyRecord:
 class WorkloadFacts:
     """What the protocol must know of the data; measured once and kept in the study's first decision.
 
-    `regularisers_off`: the workload's options as the sweep sets them. `workload_digest` names data, code and versions.
+    `regularisers_off`: the workload's options as the sweep sets them. `workload_digest` names data, code and versions,
+    `tokenizer_digest` a tokenizer that was learnt from the text.
     """
 
     num_train_examples: int
@@ -282,6 +283,7 @@ class WorkloadFacts:
     hyperparameters: tuple[str, ...] = ()
     regularisers_off: dict[str, Value] | None = None
     workload_digest: str = ""
+    tokenizer_digest: str = ""
 
 
 # ---------------------------------------------------------------- what the protocol does next

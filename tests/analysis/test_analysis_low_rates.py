@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,14 @@ def test_low_steps_are_those_of_the_schedule_that_training_uses(shape: str) -> N
     for warmup, decay in itertools.product((0, 1, 9, 10, 11, 30), (0, 1, 2, 10, 19, 20, 21, 77, 200)):
         spec = spec_of(300, warmup, decay, shape)
         assert num_low_rate_steps(spec) == int((learning_rates(spec, 0, 300) < LOW_SHARE).sum()), (warmup, decay)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_low_steps_of_schedules_without_a_plateau_are_training_s_too(kind: str) -> None:
+    for warmup, steps in itertools.product((0, 1, 9, 10, 30), (30, 31, 100, 257)):
+        schedule = ScheduleSpec(kind=kind, warmup_steps=warmup)  # type: ignore[arg-type]
+        spec = replace(spec_of(steps, 0, 0), schedule=schedule)
+        assert num_low_rate_steps(spec) == int((learning_rates(spec, 0, steps) < LOW_SHARE).sum()), (warmup, steps)
 
 
 def test_a_longer_plateau_adds_no_low_steps_and_a_stretched_decay_does() -> None:

@@ -39,6 +39,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pandas": ("analysis",),
     "torch": ("workloads", "training", "trials"),
     "transformers": ("workloads",),
+    "tokenizers": ("workloads",),
+    "pyarrow": ("workloads",),
     "peft": ("workloads",),
     "tensorboard": ("training",),
     "sqlalchemy": ("storage",),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tuner.cli.first_choices import follow_loss
 from tuner.cli.main import run_command_line
 from tuner.config.first_study import scalar
 from tuner.config.load import load_study
+from tuner.workloads.text import load_tokens
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "trials"))
 
@@ -44,6 +48,7 @@ def init(*arguments: str, exit_code: int = 0) -> None:
         ["--gpu", "24gb", "--hours", "4"],
         ["--gpu", "4", "--hours", "100"],
         ["--data", "book.txt"],
+        ["--data", "book.txt", "--model", "llama"],
         ["--data", "plays/*.txt", "--model", "gpt2", "--hours", "4", "--gpu", "8GB"],
     ],
 )
@@ -112,11 +117,13 @@ def test_smaller_gpu_gets_a_smaller_model(here: Path) -> None:
         (["mine", "--data", "no/*.txt"], "--data=no/*.txt: no file matches"),
         (["mine", "--data", "tiny.txt"], "too few to learn from"),
         (["mine", "--data", "latin.txt"], "is not UTF-8 at byte 3"),
-        (["mine", "--model", "bert"], "--model=bert is not trained from scratch here; use gpt2"),
+        (["mine", "--model", "bert"], "--model=bert is not trained from scratch here; use gpt2 or llama"),
         (["mine", "--hours", "0"], "--hours=0 buys nothing"),
         (["mine", "--hours", "0.001"], "--hours=0.001: the smallest study may take"),
         (["mine", "--gpu", "2GB"], "--gpu=2GB is below the smallest preset, 4GB"),
         (["mine", "--gpu", "big"], "--gpu=big is no size of memory; write it like 6GB"),
+        (["mine", "--data", "t.csv", "--text", "boby"], "has no such column; did you mean body? it has id, body"),
+        (["mine", "--data", "book.txt", "--text", "body"], "--text=body: book.txt is no table that has columns"),
         (["mine", "--text", "body"], "--text=body names a column of --data; give --data too"),
     ],
 )
@@ -124,6 +131,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     (here / "tiny.txt").write_text("too little\n")
+    (here / "t.csv").write_text("id,body\n1,words\n")
     (here / "latin.txt").write_bytes(b"caf\xe9\n")
     capsys.readouterr()
     init(*options, exit_code=2)
@@ -132,15 +140,18 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert list(here.glob("*.yaml")) == []
 
 
-def test_column_is_refused_while_tables_cannot_be_read(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tuner.config.schema import CausalLMWorkload
-
-    fields = {name: field for name, field in CausalLMWorkload.model_fields.items() if name != "text_column"}
-    monkeypatch.setattr(CausalLMWorkload, "model_fields", fields)
-    init("mine", "--data", "book.txt", "--text", "body", exit_code=2)
-    assert "--text=body: columns of tables cannot be read by this version" in capsys.readouterr().err
+@pytest.mark.parametrize("num_rows", [4, 40])
+def test_column_of_a_table_becomes_a_study_that_reads_it(here: Path, num_rows: int) -> None:
+    rows = "".join(f'{{"id": {n}, "the body": {json.dumps(PROSE[: 64 * 200])}}}\n' for n in range(num_rows))
+    (here / "t.jsonl").write_text(rows)
+    init("mine", "--data", "t.jsonl", "--text", "the body", "--model", "llama")
+    workload = load_study(here / "mine.yaml").config.workload
+    assert (workload.text, workload.text_column) == ("t.jsonl", "the body")
+    assert workload.num_pieces == (5 if num_rows == 4 else 1)
+    assert workload.model.architecture == "llama"
+    assert load_tokens(workload, folder=here, cache=here / "cache").tokens["train"].size > 64
+    (line,) = [line for line in (here / "mine.yaml").read_text().splitlines() if "text_column" in line]
+    assert "# the column that holds the text; one document per row" in line
 
 
 def test_existing_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +174,28 @@ def test_follow_loss_is_the_conditional_entropy_of_bytes() -> None:
     assert follow_loss(b"abababababab") == 0
     assert follow_loss(b"aabb" * 1000 + b"a") == pytest.approx(0.693147, abs=1e-4)
     assert follow_loss(b"") == 0
+
+
+@pytest.mark.slow
+def test_llama_on_a_column_in_bpe_runs_to_a_model_that_opens_elsewhere(tmp_path: Path) -> None:
+    home = Home(tmp_path, text="")
+    rows = "".join(f'{n},"{PROSE[64 * n : 64 * n + 1280]}"\n' for n in range(60))
+    (home.folder / "t.csv").write_text("id,body\n" + rows)
+    with contextlib.chdir(home.folder):
+        init("first", "--data", "t.csv", "--text", "body", "--model", "llama")
+    bpe = ("workload.tokenizer=bpe", "workload.vocab_size=300", "workload.block_size=16")
+    home.tuner("run", "first.yaml", *SHORTER, *bpe)
+    assert home.json("status", "first")["state"] == "finished"
+    (home.folder / "t.csv").unlink()
+    home.tuner("export", "first", "out")
+    tokenizer = AutoTokenizer.from_pretrained(home.folder / "out")
+    text = "Line 7 of a short text, with ünusual words <|endoftext|>"
+    assert tokenizer.decode(tokenizer(text, truncation=False).input_ids) == text
+    assert len(tokenizer) == 300
+    model = AutoModelForCausalLM.from_pretrained(home.folder / "out")
+    assert model.config.model_type == "llama"
+    assert model.lm_head.weight.shape[0] == 300
+    assert "different tokenizers do not compare" in (home.folder / "out" / "README.md").read_text()
 
 
 @pytest.mark.slow
@@ -191,7 +224,5 @@ SHORTER = (
 
 def home_init(home: Home) -> None:
     """`tuner init first` in the home's folder."""
-    import contextlib
-
     with contextlib.chdir(home.folder):
         init("first")

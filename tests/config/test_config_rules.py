@@ -73,6 +73,36 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
         (["round_2.num_trials=9"], "9 is more than round_1.num_trials=8"),
         (["workload.split={validation: 0.5, test: 0.5}"], "validation=0.5 plus test=0.5 leaves nothing to train on"),
         (["workload.text=[]"], "workload.text: [] is empty; name at least one file"),
+        (
+            ["training.schedule=cosine"],
+            "probe goes on from a plateau, which training.schedule cosine has not; use",
+        ),
+        (
+            ["training.schedule=linear", "round_1.adjust=raw", "training.decay_share=0.3"],
+            "training.decay_share: has no effect on training.schedule linear, which decays from warmup to the end",
+        ),
+        (
+            ["training.schedule=linear", "round_1.adjust=raw", "training.decay_shape=cosine"],
+            "training.decay_shape: has no effect on training.schedule linear",
+        ),
+        (
+            ["training.schedule=cosine", "round_1={adjust: none, decay_shares: [0.3]}"],
+            "round_1.decay_shares: tunes the decay after a plateau, which training.schedule cosine has not; remove it",
+        ),
+        (["training.schedule=cosin"], '"cosin" is not one of the choices; did you mean cosine?'),
+        (["workload.tokenizer=bpe"], "workload.vocab_size: missing; bpe learns as many tokens as you say"),
+        (["workload.vocab_size=300"], "300 has no effect on tokenizer bytes; remove it, or use tokenizer: bpe"),
+        (["workload.vocab_size=257"], "257 is out of range; use a whole number above 257"),
+        (['workload.text_column=""'], 'workload.text_column: "" names no column'),
+        (["workload.model.num_key_value_heads=1"], "1 has no effect on architecture gpt2; remove it, or use llama"),
+        (
+            ["workload.model={architecture: llama, num_heads: 2, num_key_value_heads: 4}"],
+            "4 does not divide num_heads=2; use a divisor of 2",
+        ),
+        (
+            ["workload.model={architecture: llama, hidden_size: 6, num_heads: 2}"],
+            "6 over num_heads=2 gives llama heads of odd width, which rotary positions cannot turn; use",
+        ),
         (["study=a/b"], 'study: "a/b" cannot name a study'),
         (["study='-x'"], 'study: "-x" cannot name a study'),
         (['study="a\\nb"'], 'study: "a\\nb" cannot name a study'),
@@ -187,3 +217,13 @@ def test_derivations_refuse_what_the_rules_would_have_refused(tmp_path: Path) ->
 def test_mistakes_in_the_file_name_their_line(tmp_path: Path) -> None:
     found = complaints(tmp_path, changed("search_space:\n", "search_space:\n  epochs: {low: 1, high: 3}\n"))
     assert found[0].startswith("x.yaml:15: search_space.epochs: the number of steps is never searched")
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("adjust", ["raw", "none"])
+def test_schedules_without_a_plateau_need_no_more_than_another_adjust(
+    tmp_path: Path, schedule: str, adjust: str
+) -> None:
+    loaded = load(tmp_path, overrides=[f"training.schedule={schedule}", f"round_1.adjust={adjust}"])
+    assert loaded.config.training.schedule == schedule
+    load(tmp_path, overrides=[f"training.schedule={schedule}", f"round_1.adjust={adjust}", "round_1.decay_shares=[]"])

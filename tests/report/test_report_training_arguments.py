@@ -57,6 +57,13 @@ def test_without_warmup_all_rates_agree_and_no_note_speaks_of_it(tmp_path):
     assert "warmup" not in " ".join(notes(spec, metric="loss"))
 
 
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_schedules_without_a_plateau_are_the_trainers_own(tmp_path, kind):
+    spec = replace(SPEC, schedule=ScheduleSpec(kind=kind, warmup_steps=30))
+    ours, theirs = learning_rates(spec, 0, 300), trainer_rates(arguments(spec, tmp_path))
+    np.testing.assert_allclose(theirs[30:], ours[30:], rtol=1e-12)
+
+
 def test_constant_schedule_stays_constant(tmp_path):
     spec = replace(SPEC, schedule=ScheduleSpec(kind="constant", warmup_steps=1))
     rates = trainer_rates(arguments(spec, tmp_path))

@@ -47,6 +47,17 @@ def in_new_process(folder: Path, *precisions: str) -> dict:
     return json.loads(done.stdout)
 
 
+def test_a_llama_with_dropout_learns_and_goes_on_bit_for_bit(tmp_path):
+    workload = language_model(tmp_path, architecture="llama")
+    run = run_of(workload)
+    first = run.evaluate("validation")["loss"]
+    advance(run, 30).save_full(tmp_path / "llama.safetensors")
+    again = run_of(workload)
+    again.load(tmp_path / "llama.safetensors")
+    assert advance(again, 60).weights_digest() == advance(run, 60).weights_digest()
+    assert run.evaluate("validation")["loss"] < first - 0.3
+
+
 def test_a_longer_run_goes_on_from_a_shorter_ones_plateau(tmp_path):
     workload = Ragged()
     short = advance(run_of(workload), 71)

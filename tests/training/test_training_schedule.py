@@ -42,6 +42,48 @@ def test_warmup_plateau_and_decay_are_as_expected(shape, tail):
     assert learning_rates(spec(shape=shape), 0, 10).tolist() == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("kind", "warmup", "steps", "expected"),
+    [
+        ("linear", 0, 4, [1.0, 0.75, 0.5, 0.25]),
+        ("linear", 2, 7, [0.5, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]),
+        ("linear", 3, 4, [1 / 3, 2 / 3, 1.0, 1.0]),
+        ("linear", 3, 3, [1 / 3, 2 / 3, 1.0]),
+        ("linear", 0, 1, [1.0]),
+        ("cosine", 0, 4, [1.0, 0.5 + 0.25 * math.sqrt(2), 0.5, 0.5 - 0.25 * math.sqrt(2)]),
+        ("cosine", 2, 5, [0.5, 1.0, 1.0, 0.75, 0.25]),
+        ("cosine", 1, 3, [1.0, 1.0, 0.5]),
+    ],
+)
+def test_linear_and_cosine_decay_from_warmup_to_the_last_update(kind, warmup, steps, expected):
+    rates = learning_rates(spec(steps, 2.0, kind=kind, warmup=warmup, decay=0), 0, steps)
+    assert rates.tolist() == pytest.approx([2.0 * share for share in expected], rel=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_every_small_schedule_without_a_plateau_is_its_formula(kind):
+    for steps in range(1, 13):
+        for warmup in range(steps + 1):
+            rates = learning_rates(spec(steps, kind=kind, warmup=warmup, decay=0), 0, steps).tolist()
+            rest = steps - warmup
+            for step, rate in enumerate(rates):
+                done = (step - warmup) / rest if rest else 0.0
+                decayed = 1 - done if kind == "linear" else (1 + math.cos(math.pi * done)) / 2
+                assert rate == pytest.approx((step + 1) / warmup if step < warmup else decayed, rel=1e-12)
+            assert min(rates) > 0
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_a_longer_run_without_a_plateau_shares_its_warmup_and_one_update_at_the_peak(kind):
+    for warmup in (0, 1, 10):
+        one = spec(100, 1e-3, kind=kind, warmup=warmup, decay=0)
+        assert trunk_end(one) == warmup + 1
+        for longer in range(101, 400, 13):
+            assert shared_prefix(one, replace(one, max_train_steps=longer)) == warmup + 1
+    plateau = spec(100, 1e-3, warmup=10, decay=20)
+    assert shared_prefix(plateau, spec(100, 1e-3, kind=kind, warmup=10, decay=0)) == 11
+
+
 def test_a_constant_rate_follows_its_warmup():
     rates = learning_rates(spec(6, 3e-3, kind="constant", warmup=3, decay=0), 0, 6)
     assert rates.tolist() == [3e-3 * share for share in (1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0)]
@@ -90,6 +132,14 @@ def test_runs_share_what_their_rates_share():
         (
             {"steps": 5, "warmup": 0, "decay": 6},
             "decay_steps=6 is longer than max_train_steps=5; shorten it, or give the round a larger budget",
+        ),
+        (
+            {"kind": "cosine"},
+            "decay_steps=4 with a cosine schedule; use warmup_stable_decay, or no decay_steps",
+        ),
+        (
+            {"kind": "linear", "steps": 5, "warmup": 6, "decay": 0},
+            "warmup_steps=6 is longer than max_train_steps=5; shorten it, or give the round a larger budget",
         ),
         (
             {"kind": "constant", "warmup": 0},

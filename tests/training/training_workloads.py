@@ -32,13 +32,13 @@ EXECUTION = ExecutionSpec(
 )
 
 
-def language_model(cache: Path, *, dropout: float = 0.1) -> Workload:
-    """A GPT-2 of 7,000 weights on CPython's documentation."""
+def language_model(cache: Path, *, dropout: float = 0.1, architecture: str = "gpt2") -> Workload:
+    """A model of 7,000 weights (a GPT-2's) on CPython's documentation."""
     config = CausalLMWorkload(
         kind="causal_lm",
         text="python:pydoc_data.topics:topics",
         block_size=16,
-        model=CausalModel(hidden_size=16, num_layers=1, num_heads=2, dropout=dropout),
+        model=CausalModel(architecture=architecture, hidden_size=16, num_layers=1, num_heads=2, dropout=dropout),
         split=Split(max_train_tokens=8000, max_validation_tokens=2000, max_test_tokens=2000),
     )
     return build_workload(config, {}, folder=cache, cache=cache)

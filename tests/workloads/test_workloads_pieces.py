@@ -39,6 +39,9 @@ def test_one_file_in_pieces_is_enough_for_three_splits(tmp_path):
     text = "".join(f"line {number} of a book\n" for number in range(400))
     (tmp_path / "book.txt").write_text(text)
     config = CausalLMWorkload(kind="causal_lm", text="book.txt", block_size=16, num_pieces=20)
-    tokens = load_tokens(config, folder=tmp_path, cache=tmp_path / "cache").tokens
+    found = load_tokens(config, folder=tmp_path, cache=tmp_path / "cache")
+    tokens = found.tokens
+    # Caches of earlier versions stay valid, and with them the recipes of their studies.
+    assert found.digest == "b4e22bd5fa3f7dee60b567564c0ec4e9b303b30d1e9e1698a2bf01172e4bdb6c"
     assert [int((split == END_OF_DOCUMENT).sum()) for split in tokens.values()] == [16, 2, 2]
     assert sum(map(len, tokens.values())) == len(text) + 20

@@ -144,7 +144,7 @@ def _reason(
     if verdict == CONFOUNDED:
         return (
             f"trials {late}; the decaying rate pulls best steps there whatever the budget, "
-            "so that only longer runs from the same plateaus can tell"
+            "so that only longer runs can tell"
         )
     if verdict == "adequate":
         return f"neither early nor late: trials {good}; {late}"

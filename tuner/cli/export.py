@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,8 +64,11 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
     config = config_from_json(row.config)
     checkpoint = _checkpoint(store, study, trial)
     weights = _readable(store, checkpoint, others=_others(study))
+    merges = _merges(store, study)
     with new_folder(folder) as beside:
-        loading = write_model(config.workload, trial.spec.workload_options, weights=weights, folder=beside)
+        loading = write_model(
+            config.workload, trial.spec.workload_options, weights=weights, folder=beside, merges=merges
+        )
         exported = Exported(
             study=study,
             config=config,
@@ -76,6 +80,18 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
             commands=(row.command, " ".join(["tuner", *sys.argv[1:]])),
         )
         (beside / CARD).write_text(model_card(exported), encoding="utf-8")
+
+
+def _merges(store: Store, study: StudyRecord) -> Sequence[tuple[str, str]]:
+    """Those of the tokenizer that the study learnt from its text; none if it uses bytes or has no text."""
+    from tuner.trials.facts import stored_facts
+
+    facts = stored_facts(study)
+    if facts is None or not facts.tokenizer_digest:
+        return ()
+    from tuner.workloads.bpe import kept_merges
+
+    return kept_merges(store.paths.data, facts.tokenizer_digest)
 
 
 def _checkpoint(store: Store, study: StudyRecord, trial: TrialRecord) -> StoredCheckpoint:

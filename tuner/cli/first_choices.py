@@ -58,7 +58,7 @@ def first_study(asked: FirstChoices, *, folder: Path) -> FirstStudy:
     _check_column(asked)
     sizes = _sizes(asked)
     text = asked.data or DEFAULT_TEXT
-    documents, num_pieces = _documents(text, folder, is_table=asked.text_column is not None)
+    documents, num_pieces = _documents(text, folder, column=asked.text_column)
     loss = follow_loss(_sample(documents))
     drafts = [
         FirstStudy(
@@ -68,7 +68,7 @@ def first_study(asked: FirstChoices, *, folder: Path) -> FirstStudy:
             num_pieces=num_pieces,
             architecture=asked.architecture,
             size=size,
-            block_size=_block_size(size, documents) if asked.text_column is None else size.block_size,
+            block_size=_block_size(size, documents),
             max_steps=DEFAULT_MAX_STEPS,
             follow_loss=loss,
             at_most=max(0.05, round(SHARE_OF_FOLLOW_LOSS * loss, 2)),
@@ -153,17 +153,8 @@ def _check_architecture(name: str) -> None:
 
 
 def _check_column(asked: FirstChoices) -> None:
-    from tuner.config.schema import CausalLMWorkload
-
-    if asked.text_column is None:
-        return
-    if asked.data is None:
+    if asked.text_column is not None and asked.data is None:
         raise ConfigError(f"--text={asked.text_column} names a column of --data; give --data too")
-    if "text_column" not in CausalLMWorkload.model_fields:
-        raise ConfigError(
-            f"--text={asked.text_column}: columns of tables cannot be read by this version; write each text into "
-            "a file of its own and give --data a glob"
-        )
 
 
 def _sizes(asked: FirstChoices) -> tuple[Size, ...]:
@@ -182,21 +173,22 @@ def _sizes(asked: FirstChoices) -> tuple[Size, ...]:
     return fitting
 
 
-def _documents(text: str, folder: Path, *, is_table: bool) -> tuple[tuple[Document, ...], int]:
-    """The documents that would be split, and the pieces that each file is cut into when there are few."""
+def _documents(text: str, folder: Path, *, column: str | None) -> tuple[tuple[Document, ...], int]:
+    """The documents that would be split, and the pieces that each is cut into when there are few."""
     from tuner.config.schema import CausalLMWorkload
     from tuner.workloads.text import read_documents, study_documents
 
     try:
-        files = read_documents(text, folder=folder)
-        if is_table or len(files) >= MIN_DOCUMENTS:
+        files = read_documents(text, folder=folder, column=column)
+        if len(files) >= MIN_DOCUMENTS:
             return files, 1
         num_pieces = math.ceil(NUM_PIECES / len(files))
-        workload = CausalLMWorkload(kind="causal_lm", text=text, num_pieces=num_pieces)
+        workload = CausalLMWorkload(kind="causal_lm", text=text, text_column=column, num_pieces=num_pieces)
         return study_documents(workload, folder=folder), num_pieces
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         # The user named no setting but an option; the folder of the study is this one.
-        raise DataError(str(error).replace("workload.text", "--data", 1)) from None
+        message = str(error).replace("workload.text_column", "--text").replace("workload.text", "--data", 1)
+        raise type(error)(message) from None
 
 
 def _sample(documents: Sequence[Document]) -> bytes:

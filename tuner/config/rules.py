@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 from tuner.config.problems import Problem
 from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS
+from tuner.config.schedule_rules import PLATEAU, schedule_problems
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.config.search_rules import search_problems
 from tuner.config.wording import shown
+from tuner.config.workload_rules import workload_problems
 
 LANGUAGE_MODEL_METRICS = ("loss", "perplexity")
 MIN_EVALUATIONS = 20
@@ -26,6 +28,7 @@ def problems(config: StudyConfig) -> Iterator[Problem]:
     yield from search_problems(config)
     yield from _metric_problems(config)
     yield from _fit_problems(config)
+    yield from schedule_problems(config)
     yield from _plateau_problems(config)
     yield from _round_problems(config)
 
@@ -70,6 +73,7 @@ def _data_problems(config: StudyConfig) -> Iterator[Problem]:
     workload = config.workload
     if not isinstance(workload, CausalLMWorkload):
         return
+    yield from workload_problems(workload)
     split = workload.split
     if split.validation + split.test >= 1:
         yield Problem(
@@ -131,6 +135,8 @@ def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
 def _plateau_problems(config: StudyConfig) -> Iterator[Problem]:
     """The plateau is what longer runs share; a first budget without one could never be extended."""
     guess, training = config.budget.first_guess_steps, config.training
+    if training.schedule != PLATEAU:
+        return
     warmup = min(100, round(0.05 * guess)) if training.warmup_steps == "auto" else training.warmup_steps
     decay = max(1, round(training.decay_share * guess))
     if warmup + decay < guess:

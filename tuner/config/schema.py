@@ -43,15 +43,26 @@ class Split(Section):
 class CausalModel(Section):
     """A language model from scratch, in the names of transformers' configs."""
 
-    architecture: Literal["gpt2"] = setting("gpt2", change="recipe", description="model family")
+    architecture: Literal["gpt2", "llama"] = setting("gpt2", change="recipe", description="model family")
     hidden_size: Positive = setting(64, change="recipe", description="width; must divide by num_heads")
     num_layers: Positive = setting(2, change="recipe", description="transformer blocks")
     num_heads: Positive = setting(2, change="recipe", description="attention heads")
+    num_key_value_heads: Positive | None = setting(
+        None, change="recipe", description="llama: heads of keys and values; must divide num_heads; default: num_heads"
+    )
     intermediate_size: Positive | None = setting(
-        None, change="recipe", description="width of the MLP; default 4 x hidden_size"
+        None,
+        change="recipe",
+        description="width of the MLP; default 4 x hidden_size, for llama's gated one two thirds of that",
     )
     max_position_embeddings: Positive | None = setting(None, change="recipe", description="default: block_size")
-    dropout: float = setting(0.0, change="recipe", description="embedding, attention and residual dropout", ge=0, lt=1)
+    dropout: float = setting(
+        0.0,
+        change="recipe",
+        description="gpt2: embedding, attention and residual dropout; llama: attention dropout, the only one it has",
+        ge=0,
+        lt=1,
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> CausalModel:
@@ -71,13 +82,22 @@ class CausalLMWorkload(Section):
         change="recipe",
         description="files, globs (relative to the YAML), or python:module:attribute; one document each",
     )
+    text_column: str | None = setting(
+        None, change="recipe", description="text names tables (.csv, .jsonl, .parquet): this column, a document per row"
+    )
     num_pieces: Positive = setting(
         1,
         change="recipe",
         description="cut each document at line ends into so many, so that one long text can be split",
     )
-    tokenizer: Literal["bytes"] = setting(
-        "bytes", change="recipe", description="bytes: 256 byte values and an end-of-document token"
+    tokenizer: Literal["bytes", "bpe"] = setting(
+        "bytes",
+        change="recipe",
+        description="bytes: 256 byte values and an end-of-document token; bpe: pairs learnt from the training "
+        "documents alone. Loss and perplexity are per token: values under different tokenizers do not compare",
+    )
+    vocab_size: Annotated[int, Field(gt=257)] | None = setting(
+        None, change="recipe", description="bpe: number of tokens, bytes and end of document included"
     )
     block_size: Annotated[int, Field(ge=2)] = setting(64, change="recipe", description="tokens per training example")
     model: CausalModel = setting(CausalModel(), change="recipe", description="the architecture")
@@ -129,6 +149,12 @@ class Training(Section):
         "auto",
         change="recipe",
         description="updates of linear warmup; auto: the smaller of 100 and 5 % of the first budget",
+    )
+    schedule: Literal["warmup_stable_decay", "linear", "cosine"] = setting(
+        "warmup_stable_decay",
+        change="decision",
+        description="of the rounds; linear and cosine decay from warmup to the end: without a plateau, longer rounds "
+        "train from step 0",
     )
     decay_share: float = setting(
         0.2, change="decision", description="length of the decay as a share of round 1's budget", gt=0, lt=1

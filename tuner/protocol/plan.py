@@ -12,7 +12,7 @@ from tuner.config.schema import StudyConfig
 from tuner.protocol.decay import DECAY
 from tuner.protocol.probe import NUM_PROBED, probe_name
 from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
-from tuner.protocol.runs import check_first_guess, eval_cadence
+from tuner.protocol.runs import check_first_guess, eval_cadence, has_plateau
 from tuner.protocol.second_round import ROUND_2
 from tuner.protocol.sweep import SWEEP
 
@@ -49,7 +49,7 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
     for index in range(1, num_adjustments + 1):
         factor, name = GROWTH**index, f"{ROUND_1}.{index + 1}"
         phases += [_longer(config, first, factor=factor, name=name), *_probe(config, first, of=name, factor=factor)]
-    if num_adjustments and config.round_1.decay_shares:
+    if num_adjustments and config.round_1.decay_shares and has_plateau(config):
         phases.append(_decay(config, first, factor=GROWTH**num_adjustments))
     if config.round_2 is not None:
         phases.append(_round_2(config, shortest=shortest, longest=longest * GROWTH**num_adjustments))
@@ -104,7 +104,7 @@ def _longer(config: StudyConfig, first: PlannedPhase, *, factor: int, name: str)
         max_steps=first.max_steps * factor,
         min_evals=first.min_evals * more,
         max_evals=first.max_evals * more,
-        note="only if the budget before was too short; forked from its plateaus",
+        note="only if the budget before was too short; " + _start(config),
     )
 
 
@@ -146,7 +146,13 @@ def _round_2(config: StudyConfig, *, shortest: int, longest: int) -> PlannedPhas
         max_steps=max_steps,
         min_evals=min_evals,
         max_evals=max_evals,
-        note=f"{told} round 1's budget, forked from its plateaus for the first seed",
+        note=f"{told} round 1's budget, {_start(config)}" + (" for the first seed" if has_plateau(config) else ""),
+    )
+
+
+def _start(config: StudyConfig) -> str:
+    return (
+        "forked from its plateaus" if has_plateau(config) else f"from step 0: {config.training.schedule} shares nothing"
     )
 
 

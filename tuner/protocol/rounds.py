@@ -53,10 +53,8 @@ def open_round_1(config: StudyConfig, budget: int) -> Move:
         return give_up(problem, phase=ROUND_1)
     plan = PhasePlan(name=ROUND_1, kind=ROUND_1, max_train_steps=budget, eval=eval_spec(config))
     num_points = config.round_1.num_trials
-    reason = (
-        f"{num_points} points train for {steps(budget)}: {warmup} of warmup, a plateau, and a {decay}-step decay "
-        "(playbook, Round 1)."
-    )
+    rest = f"a plateau, and a {decay}-step decay" if decay else f"and a {config.training.schedule} decay to the end"
+    reason = f"{num_points} points train for {steps(budget)}: {warmup} of warmup, {rest} (playbook, Round 1)."
     numbers = {
         "max_train_steps": budget,
         "num_trials": num_points,
@@ -169,9 +167,15 @@ def open_longer(config: StudyConfig, rounds: list[PhaseRecord]) -> OpenPhase:
     )
     decay = trials[0].spec.schedule.decay_steps
     share = decay / budget
+    done = (
+        f"go on to {steps(budget)} from their plateaus, the decay stays {steps(decay)} ({number(100 * share)} % of the "
+        "new budget)"
+        if decay
+        else f"train from step 0 to {steps(budget)}, as a {config.training.schedule} schedule over another horizon "
+        "shares nothing"
+    )
     reason = (
-        f"{last.name} was too short at {steps(before)}: the same {len(trials)} points go on to {steps(budget)} from "
-        f"their plateaus, the decay stays {steps(decay)} ({number(100 * share)} % of the new budget) "
+        f"{last.name} was too short at {steps(before)}: the same {len(trials)} points {done} "
         f"(playbook, Round 1; adjustment {len(rounds)} of at most {config.round_1.max_adjustments})."
     )
     numbers = {"from_steps": before, "max_train_steps": budget, "decay_steps": decay, "adjustment": len(rounds)}

@@ -44,7 +44,12 @@ def warmup_steps(config: StudyConfig, budget: int) -> int:
 
 def decay_steps(config: StudyConfig, budget: int) -> int:
     """Updates of decay for a first budget, at least one."""
-    return max(1, round(config.training.decay_share * budget))
+    return max(1, round(config.training.decay_share * budget)) if has_plateau(config) else 0
+
+
+def has_plateau(config: StudyConfig) -> bool:
+    """Whether longer runs of a round can go on from shorter ones; linear and cosine schedules share nothing."""
+    return config.training.schedule == "warmup_stable_decay"
 
 
 def eval_cadence(config: StudyConfig, budget: int) -> int:
@@ -115,7 +120,7 @@ def round_trials(
     budget = plan.max_train_steps
     decay = decay_steps(config, budget)
     schedule = ScheduleSpec(
-        kind="warmup_stable_decay",
+        kind=config.training.schedule,
         warmup_steps=warmup_steps(config, budget),
         decay_steps=decay,
         decay_shape=config.training.decay_shape,
@@ -127,7 +132,10 @@ def round_trials(
 
 
 def lengthened(config: StudyConfig, spec: RunSpec, *, max_train_steps: int, seed: int | None = None) -> RunSpec:
-    """The same run at another budget: same warmup, same decay length, a longer plateau (PROTOCOL 8)."""
+    """The same run at another budget: same warmup, same decay length, a longer plateau (PROTOCOL 8).
+
+    Without a plateau the same peak rate over a stretched horizon.
+    """
     return replace(
         spec,
         max_train_steps=max_train_steps,
@@ -157,6 +165,8 @@ def retuned_decays(config: StudyConfig, spec: RunSpec) -> tuple[int, ...]:
     A decay starts at an evaluation of the run, so that its trunk has measured all that the fork would have (D7). A
     share within one evaluation interval of the run's own decay stands for it.
     """
+    if not has_plateau(config):
+        return ()
     budget, every = spec.max_train_steps, spec.eval_every_steps
     lengths = set()
     for share in config.round_1.decay_shares:
@@ -183,6 +193,8 @@ def check_schedule(warmup: int, decay: int, *, budget: int, budget_name: str) ->
     """Why a schedule does not fit a budget, in one line with the remedy; None if it fits."""
     if warmup + decay <= budget:
         return None
+    if not decay:
+        return f"training.warmup_steps={warmup} is longer than {budget_name}={budget}; lower training.warmup_steps"
     return (
         f"training.warmup_steps={warmup} plus a decay of {decay} steps is longer than {budget_name}={budget}; "
         "lower training.warmup_steps or training.decay_share"
@@ -234,7 +246,7 @@ def _round_spec(config: StudyConfig, point: Params, *, schedule: ScheduleSpec, b
 def _fork_steps(schedule: ScheduleSpec, budget: int) -> tuple[int, ...]:
     """Where a longer run parts from this one: the decay's start, unless that is the run's own."""
     decay_start = budget - schedule.decay_steps
-    return (decay_start,) if decay_start > 0 else ()
+    return (decay_start,) if 0 < decay_start < budget else ()
 
 
 def _optimizer(config: StudyConfig, point: Params) -> OptimizerSpec:

@@ -133,11 +133,13 @@ def _opened(base: PhaseRecord, trials: list[TrialPlan], *, best: list[TrialRecor
     seeds = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
     points = "The best point" if len(best) == 1 else f"The {len(best)} best points"
     verb = "trains" if len(best) == 1 else "train"
-    extra = "the extra steps lengthen the plateau, " if spec.max_train_steps > carried else ""
+    decay = spec.schedule.decay_steps
+    stretched = "lengthen the plateau" if decay else "stretch the decay, from step 0 at the same peak rate"
+    extra = f"the extra steps {stretched}, " if spec.max_train_steps > carried else ""
+    ends = f"the decay is {steps(decay)}" if decay else f"the schedule is {spec.schedule.kind}"
     reason = (
         f"{points} of {base.name} {verb} for {steps(spec.max_train_steps)} ({number(spec.max_train_steps / carried)} x "
-        f"{carried:,}) with {seeds} each; {extra}the decay is "
-        f"{steps(spec.schedule.decay_steps)}{CITED}"
+        f"{carried:,}) with {seeds} each; {extra}{ends}{CITED}"
     )
     numbers = {
         "max_train_steps": spec.max_train_steps,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.config.schema import CausalLMWorkload, StudyConfig
-from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, Evaluation, RunSpec, StudyRecord, TrialRecord
+from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, Evaluation, RunSpec, ScheduleSpec, StudyRecord, TrialRecord
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import Lengths, number, outcome_text, params_text, value_text
 
@@ -109,6 +109,7 @@ def _using(config: StudyConfig) -> list[str]:
     return [
         "The tokenizer gives the ids of training. Each document of training ended with `tokenizer.eos_token_id`, which "
         "the tokenizer does not append, and which the token's name inside a text does not produce.",
+        "Loss and perplexity are per token of this tokenizer: values under different tokenizers do not compare.",
         f"It was trained on blocks of {config.workload.block_size:,} tokens.",
     ]
 
@@ -146,7 +147,7 @@ def _run_settings(spec: RunSpec) -> list[tuple[str, str]]:
         ("learning_rate", spec.learning_rate),
         ("schedule", schedule.kind),
         ("warmup_steps", schedule.warmup_steps),
-        ("decay_steps", f"{schedule.decay_steps} ({schedule.decay_shape})" if schedule.decay_steps else 0),
+        *_decay(schedule),
         ("optimizer", optimizer.name),
         *((name, getattr(optimizer, name)) for name in own),
         ("weight_decay", optimizer.weight_decay),
@@ -156,6 +157,13 @@ def _run_settings(spec: RunSpec) -> list[tuple[str, str]]:
         *sorted(spec.workload_options.items()),
     ]
     return [(name, value_text(value)) for name, value in rows]
+
+
+def _decay(schedule: ScheduleSpec) -> list[tuple[str, Any]]:
+    """Schedules without a plateau say by their kind how they decay."""
+    if schedule.kind in ("linear", "cosine"):
+        return []
+    return [("decay_steps", f"{schedule.decay_steps} ({schedule.decay_shape})" if schedule.decay_steps else 0)]
 
 
 def _conditions(config: StudyConfig) -> Iterable[tuple[str, str]]:

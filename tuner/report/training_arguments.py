@@ -80,6 +80,8 @@ def snippet(settings: Settings, *, comments: list[str]) -> str:
 
 def _schedule(spec: RunSpec) -> Settings:
     schedule = spec.schedule
+    if schedule.kind == "linear" or schedule.kind == "cosine":
+        return {"lr_scheduler_type": schedule.kind, "warmup_steps": schedule.warmup_steps}
     if not schedule.decay_steps:
         return {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": schedule.warmup_steps}
     return {

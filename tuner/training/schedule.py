@@ -87,7 +87,7 @@ def learning_rates(spec: RunSpec, start: int, stop: int) -> Float64Array:
     """The rates of updates start .. stop - 1 of a run: peak times multiplier, float64, shape (stop - start,).
 
     Raises:
-        ConfigError: warmup and decay outlast the run, or a constant schedule has a decay.
+        ConfigError: warmup and decay outlast the run, or another schedule than warmup_stable_decay has decay_steps.
     """
     return spec.learning_rate * _shape(spec).multipliers(start, stop)
 
@@ -100,15 +100,27 @@ def shared_prefix(a: RunSpec, b: RunSpec) -> int:
 
 
 def trunk_end(spec: RunSpec) -> int:
-    """The last step that the same run with a larger budget still shares: where a fork can start."""
+    """The last step that the same run with a larger budget still shares: where a fork can start.
+
+    Linear and cosine schedules share their warmup and one update at the peak, and nothing else (PROTOCOL.md 8).
+    """
     return shared_prefix(spec, replace(spec, max_train_steps=2 * spec.max_train_steps))
 
 
 def _shape(spec: RunSpec) -> WarmupStableDecay:
     schedule = spec.schedule
-    if schedule.kind == "constant" and schedule.decay_steps:
+    if schedule.kind != "warmup_stable_decay" and schedule.decay_steps:
         raise ConfigError(
-            f"decay_steps={schedule.decay_steps} with a constant schedule; use warmup_stable_decay, or no decay_steps"
+            f"decay_steps={schedule.decay_steps} with a {schedule.kind} schedule; use warmup_stable_decay, or no "
+            "decay_steps"
+        )
+    if schedule.kind == "linear" or schedule.kind == "cosine":
+        # No plateau: the decay takes all that warmup leaves, so the horizon is in every rate after it.
+        return WarmupStableDecay(
+            max_train_steps=spec.max_train_steps,
+            warmup_steps=schedule.warmup_steps,
+            decay_steps=max(0, spec.max_train_steps - schedule.warmup_steps),
+            decay_shape=schedule.kind,
         )
     return WarmupStableDecay(
         max_train_steps=spec.max_train_steps,

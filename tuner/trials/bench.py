@@ -16,7 +16,7 @@ from tuner.storage.store import Store
 from tuner.training.numerics import numerics_segment, sharing
 from tuner.training.recipe import eval_key
 from tuner.training.run import TrainingRun
-from tuner.workloads.build import build_workload, regularisers_off, workload_hyperparameters
+from tuner.workloads.build import build_workload, regularisers_off, tokenizer_digest, workload_hyperparameters
 from tuner.workloads.interface import Workload
 
 
@@ -102,6 +102,7 @@ class Bench:
             hyperparameters=workload_hyperparameters(self.config.workload),
             regularisers_off=regularisers_off(self.config.workload, folder=self._folder),
             workload_digest=eval_key(eval_spec(self.config), workload.recipe(), self.config.training.precision),
+            tokenizer_digest=tokenizer_digest(workload),
         )
 
 

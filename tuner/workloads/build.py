@@ -80,6 +80,12 @@ def regularisers_off(config: CausalLMWorkload | PythonWorkload, *, folder: Path 
     return {name: _off(parameters[name].default) for name in REGULARISERS if name in parameters}
 
 
+def tokenizer_digest(workload: Workload) -> str:
+    """What names the tokenizer that was learnt from the text; empty if there is none."""
+    tokenizer = workload.recipe().get("tokenizer")
+    return str(tokenizer["digest"]) if isinstance(tokenizer, dict) else ""
+
+
 class DeclaredWorkload:
     """A user's workload with its provenance added to the recipe."""
 

@@ -26,6 +26,11 @@ def save_byte_tokenizer(folder: Path, *, model_max_length: int) -> None:
     tokenizer = Tokenizer(models.BPE(vocab={char: byte for byte, char in byte_characters().items()}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
+    save_tokenizer(tokenizer, folder, model_max_length=model_max_length)
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, model_max_length: int) -> None:
+    """Write a byte-level tokenizer with its end of document, which no text produces."""
     tokenizer.add_special_tokens([AddedToken(END_OF_DOCUMENT_NAME, special=True, normalized=False)])
     assert tokenizer.token_to_id(END_OF_DOCUMENT_NAME) == END_OF_DOCUMENT, "the 256 bytes come first"
     PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""A GPT-2 language model from scratch on memory-mapped tokens.
+"""A language model from scratch on memory-mapped tokens.
 
 The one rule: example i is tokens[i * block_size : (i + 1) * block_size + 1], that is block_size inputs and, shifted by
 one, block_size targets. Inputs do not overlap, and every token but the first of a split is a target exactly once.
@@ -15,17 +15,14 @@ import torch.nn.functional as F  # noqa: N812
 import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
-from transformers.models.gpt2.configuration_gpt2 import GPT2Config
-from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
-from tuner.config.schema import CausalLMWorkload, CausalModel
+from tuner.config.schema import CausalLMWorkload
+from tuner.workloads.architectures import ATTENTION, new_transformer, resolved_sizes
 from tuner.workloads.interface import Batch
-from tuner.workloads.text import END_OF_DOCUMENT, VOCAB_SIZE, TokenSplits
+from tuner.workloads.text import END_OF_DOCUMENT, Tokens, TokenSplits, vocab_size
 
 CAUSAL_LM_VERSION = 1
 """Rises when the model or its examples change: part of the recipe."""
-
-_ATTENTION = "sdpa"
 
 
 class CausalLM:
@@ -54,7 +51,7 @@ class CausalLM:
         return batch["targets"].numel()
 
     def loss_sum(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        logits = model(input_ids=batch["inputs"], use_cache=False).logits  # (examples, block_size, VOCAB_SIZE)
+        logits = model(input_ids=batch["inputs"], use_cache=False).logits  # (examples, block_size, vocabulary)
         return F.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten(), reduction="sum")
 
     def score_sums(self, model: torch.nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
@@ -65,54 +62,32 @@ class CausalLM:
             "kind": "causal_lm",
             "version": CAUSAL_LM_VERSION,
             "data": self._tokens.digest,
-            "tokenizer": self._config.tokenizer,
+            "tokenizer": self._tokenizer(),
             "block_size": self._config.block_size,
-            "model": {**_resolved(self._config.model, self._config.block_size), "dropout": self._dropout},
-            "attention": _ATTENTION,
+            "model": {**resolved_sizes(self._config.model, self._config.block_size), "dropout": self._dropout},
+            "attention": ATTENTION,
             "metrics": list(self.metrics),
             "versions": {"transformers": transformers.__version__},
         }
 
+    def _tokenizer(self) -> Any:
+        """Learnt merges are named by their digest: another version of the library might learn others."""
+        name, digest = self._config.tokenizer, self._tokens.tokenizer_digest
+        return name if digest is None else {"name": name, "vocab_size": vocab_size(self._config), "digest": digest}
+
 
 def new_model(config: CausalLMWorkload, *, dropout: float | None = None) -> PreTrainedModel:
     """The model of a `workload` section with fresh weights; `dropout` overrides the section's. Reads no data."""
-    return GPT2LMHeadModel(gpt2_config(config.model, block_size=config.block_size, dropout=_dropout(config, dropout)))
-
-
-def gpt2_config(model: CausalModel, *, block_size: int, dropout: float) -> GPT2Config:
-    """Transformers' config of our model; the defaults that a field leaves open are filled in."""
-    sizes = _resolved(model, block_size)
-    settings: dict[str, Any] = {
-        "vocab_size": VOCAB_SIZE,
-        "n_positions": sizes["max_position_embeddings"],
-        "n_embd": sizes["hidden_size"],
-        "n_layer": sizes["num_layers"],
-        "n_head": sizes["num_heads"],
-        "n_inner": sizes["intermediate_size"],
-        "embd_pdrop": dropout,
-        "attn_pdrop": dropout,
-        "resid_pdrop": dropout,
-        "bos_token_id": END_OF_DOCUMENT,
-        "eos_token_id": END_OF_DOCUMENT,
-        "use_cache": False,
-        "attn_implementation": _ATTENTION,
-    }
-    return GPT2Config(**settings)
+    shared = {"vocab_size": vocab_size(config), "bos_token_id": END_OF_DOCUMENT, "eos_token_id": END_OF_DOCUMENT}
+    return new_transformer(config.model, block_size=config.block_size, dropout=_dropout(config, dropout), shared=shared)
 
 
 def _dropout(config: CausalLMWorkload, dropout: float | None) -> float:
     return config.model.dropout if dropout is None else dropout
 
 
-def _resolved(model: CausalModel, block_size: int) -> dict[str, Any]:
-    return {
-        **model.model_dump(exclude={"dropout"}),
-        "intermediate_size": model.intermediate_size or 4 * model.hidden_size,
-        "max_position_embeddings": model.max_position_embeddings or block_size,
-    }
-
-
-def _blocks(tokens: NDArray[np.uint16], block_size: int) -> NDArray[np.uint16]:
+def _blocks(tokens: Tokens, block_size: int) -> Tokens:
     """A view of shape (examples, block_size + 1), neighbours sharing one token; nothing is copied out of the map."""
     windows = np.lib.stride_tricks.sliding_window_view(tokens, block_size + 1)
-    return windows[::block_size]
+    blocks: Tokens = windows[::block_size]
+    return blocks

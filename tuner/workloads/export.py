@@ -6,7 +6,7 @@ leaves its study even when its data has gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from tuner.config.schema import CausalLMWorkload, PythonWorkload
 from tuner.errors import DataError
 from tuner.records import Value
 
+Merges = Sequence[tuple[str, str]]
+
 
 def write_model(
     config: CausalLMWorkload | PythonWorkload,
@@ -24,6 +26,7 @@ def write_model(
     *,
     weights: Mapping[str, torch.Tensor],
     folder: Path,
+    merges: Merges = (),
 ) -> str:
     """Write the model's files into an empty folder, and return Python that loads them from the folder `.`.
 
@@ -32,19 +35,26 @@ def write_model(
         options: the run's own values, which override the config's (dropout, ...).
         weights: the model's tensors by name, a tied one under its first name only.
         folder: an existing folder.
+        merges: those of the study's tokenizer, if it learnt any (`bpe.kept_merges`).
 
     Raises:
         DataError: the weights are those of another model than the config describes.
     """
     if isinstance(config, CausalLMWorkload):
-        return _write_causal_lm(config, options, weights=weights, folder=folder)
+        return _write_causal_lm(config, options, weights=weights, folder=folder, merges=merges)
     return _write_tensors(config, options, weights=weights, folder=folder)
 
 
 def _write_causal_lm(
-    config: CausalLMWorkload, options: Mapping[str, Value], *, weights: Mapping[str, torch.Tensor], folder: Path
+    config: CausalLMWorkload,
+    options: Mapping[str, Value],
+    *,
+    weights: Mapping[str, torch.Tensor],
+    folder: Path,
+    merges: Merges,
 ) -> str:
     # Transformers' models take seconds to import, which a python workload should not pay.
+    from tuner.workloads.bpe import save_bpe_tokenizer
     from tuner.workloads.byte_tokenizer import save_byte_tokenizer
     from tuner.workloads.causal_lm import new_model
 
@@ -56,7 +66,11 @@ def _write_causal_lm(
     model.generation_config.use_cache = True
     with _no_progress_bars():
         model.save_pretrained(folder)
-    save_byte_tokenizer(folder, model_max_length=config.model.max_position_embeddings or config.block_size)
+    length = config.model.max_position_embeddings or config.block_size
+    if config.tokenizer == "bytes":
+        save_byte_tokenizer(folder, model_max_length=length)
+    else:
+        save_bpe_tokenizer(folder, merges, model_max_length=length)
     return (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained(".")\n'

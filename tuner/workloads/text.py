@@ -3,7 +3,7 @@
 The one rule: the split is by whole documents and does not depend on the study's seed, so every trial of every study on
 the same text with the same settings trains and validates on the same tokens.
 
-Bytes 0-255 are themselves; `END_OF_DOCUMENT` follows each document.
+Bytes 0-255 are themselves; `END_OF_DOCUMENT` follows each document. BPE tokens come after them (`bpe.py`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,21 @@ from tuner.errors import ConfigError, DataError, HomeError
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
 from tuner.workloads.permutation import stream_indices
 from tuner.workloads.pieces import cut_at_lines
+from tuner.workloads.tables import SUFFIXES, column_texts
 from tuner.workloads.user_code import load_object
 
 END_OF_DOCUMENT = 256
 VOCAB_SIZE = 257
+"""Of the byte tokenizer; `vocab_size` gives that of any."""
+
+MERGES_FILE = "merges.json"
 TEXT_VERSION = 1
 """Rises when reading, splitting or tokenizing changes: part of the data digest."""
+
+BPE_VERSION = 1
+"""Rises when merges are learnt or applied differently: part of the digest of such tokens."""
+
+Tokens = NDArray[np.unsignedinteger[Any]]
 
 _SPLIT_SEED = 0x5917
 _SPLITS = (TRAIN_SAMPLE, VALIDATION, TEST)
@@ -48,10 +58,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSplits:
-    """Read-only uint16 tokens by split, and the digest that names their content."""
+    """Read-only tokens by split, and the digest that names their content.
+
+    They are uint16, or uint32 where the vocabulary needs it. `tokenizer_digest` names merges that were learnt.
+    """
 
     digest: str
-    tokens: Mapping[str, NDArray[np.uint16]]
+    tokens: Mapping[str, Tokens]
+    tokenizer_digest: str | None = None
 
 
 def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> TokenSplits:
@@ -67,9 +81,20 @@ def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> Token
     digest = _digest(documents, config)
     target = cache / digest
     if not target.is_dir():
-        _write(split_tokens(documents, config), target)
+        _write(*_tokenized(documents, config), target=target)
     tokens = {split: np.load(target / f"{split}.npy", mmap_mode="r") for split in _SPLITS}
-    return TokenSplits(digest=digest, tokens={split: np.asarray(array) for split, array in tokens.items()})
+    return TokenSplits(
+        digest=digest,
+        tokens={split: np.asarray(array) for split, array in tokens.items()},
+        tokenizer_digest=None
+        if config.tokenizer == "bytes"
+        else hashlib.sha256((target / MERGES_FILE).read_bytes()).hexdigest(),
+    )
+
+
+def vocab_size(config: CausalLMWorkload) -> int:
+    """The number of ids, known without any data."""
+    return VOCAB_SIZE if config.vocab_size is None else config.vocab_size
 
 
 def study_documents(config: CausalLMWorkload, *, folder: Path) -> tuple[Document, ...]:
@@ -78,7 +103,7 @@ def study_documents(config: CausalLMWorkload, *, folder: Path) -> tuple[Document
     Raises:
         DataError: text that is missing, empty or not UTF-8.
     """
-    whole = read_documents(config.text, folder=folder)
+    whole = read_documents(config.text, folder=folder, column=config.text_column)
     if config.num_pieces == 1:
         return whole
     return tuple(
@@ -88,12 +113,20 @@ def study_documents(config: CausalLMWorkload, *, folder: Path) -> tuple[Document
     )
 
 
-def read_documents(text: str | Sequence[str], *, folder: Path) -> tuple[Document, ...]:
-    """The documents that `workload.text` names, in order: of each entry by path or key; empty ones are left out."""
+def read_documents(text: str | Sequence[str], *, folder: Path, column: str | None = None) -> tuple[Document, ...]:
+    """The documents that `workload.text` names, in order: of each entry by path or key; empty ones are left out.
+
+    With `column` the files are tables, and each of its rows is a document.
+    """
     entries = (text,) if isinstance(text, str) else tuple(text)
-    found = [document for entry in entries for document in _entry_documents(entry, folder)]
+    found = [document for entry in entries for document in _entry_documents(entry, folder, column)]
     documents = tuple({document.name: document for document in found if document.data}.values())
     if not documents:
+        if column is not None:
+            raise DataError(
+                f"workload.text_column={column} of {_shown(text)} holds no text: {len(found)} rows, all empty; name "
+                "another column"
+            )
         raise DataError(
             f"workload.text={_shown(text)} holds no text: {len(found)} documents, all empty; name files with text"
         )
@@ -128,13 +161,47 @@ def split_documents(num_documents: int, split: Split) -> dict[str, list[int]]:
     }
 
 
-def split_tokens(documents: Sequence[Document], config: CausalLMWorkload) -> dict[str, NDArray[np.uint16]]:
+def _tokenized(documents: Sequence[Document], config: CausalLMWorkload) -> tuple[dict[str, Tokens], bytes | None]:
+    """Tokens of each split, and the file of the merges if any were learnt: from all training documents, and no other.
+
+    A cap on training tokens can only cut once there are tokens, so it does not shorten what the merges come from.
+    """
+    if config.tokenizer == "bytes":
+        return split_tokens(documents, config, _encode), None
+    # The tokenizer's libraries take a second to import, which bytes should not pay.
+    from tuner.workloads.bpe import Encoder, learn_merges, merges_to_bytes
+
+    numbers = split_documents(len(documents), config.split)[TRAIN_SAMPLE]
+    merges = learn_merges((documents[number].data for number in numbers), vocab_size=vocab_size(config))
+    encoder = Encoder(merges)
+    dtype = token_dtype(vocab_size(config))
+
+    def encode(document: Document) -> Tokens:
+        ids = encoder(document.data)
+        tokens: Tokens = np.append(ids, END_OF_DOCUMENT).astype(dtype)
+        return tokens
+
+    return split_tokens(documents, config, encode), merges_to_bytes(merges)
+
+
+def token_dtype(size: int) -> type[np.unsignedinteger[Any]]:
+    """The narrowest type that holds every id of a vocabulary.
+
+    >>> [token_dtype(size).__name__ for size in (257, 2**16, 2**16 + 1)]
+    ['uint16', 'uint16', 'uint32']
+    """
+    return np.uint16 if size <= 2**16 else np.uint32
+
+
+def split_tokens(
+    documents: Sequence[Document], config: CausalLMWorkload, encode: Callable[[Document], Tokens]
+) -> dict[str, Tokens]:
     """Tokens of each split, cut to its cap; each long enough for one example of block_size + 1 tokens."""
     split = config.split
     caps = {TRAIN_SAMPLE: split.max_train_tokens, VALIDATION: split.max_validation_tokens, TEST: split.max_test_tokens}
-    tokens: dict[str, NDArray[np.uint16]] = {}
+    tokens: dict[str, Tokens] = {}
     for name, numbers in split_documents(len(documents), split).items():
-        tokens[name] = np.concatenate([_encode(documents[number]) for number in numbers])[: caps[name]]
+        tokens[name] = np.concatenate([encode(documents[number]) for number in numbers])[: caps[name]]
         if len(tokens[name]) < config.block_size + 1:
             raise DataError(
                 f"the {name} split has {len(tokens[name])} tokens in {len(numbers)} documents; one example takes "
@@ -148,14 +215,25 @@ def _encode(document: Document) -> NDArray[np.uint16]:
     return np.append(np.frombuffer(document.data, dtype=np.uint8).astype(np.uint16), np.uint16(END_OF_DOCUMENT))
 
 
-def _entry_documents(entry: str, folder: Path) -> list[Document]:
+def _entry_documents(entry: str, folder: Path, column: str | None) -> list[Document]:
     if entry.startswith("python:"):
+        if column is not None:
+            raise ConfigError(
+                f"workload.text_column={column}: {entry} has no columns; remove text_column, or name a table"
+            )
         return _object_documents(entry, folder)
     pattern = str(folder / entry)
     paths = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
     if not paths:
         raise DataError(f"workload.text={entry}: no file matches in {folder}; paths are relative to the study's YAML")
+    if column is not None:
+        return [document for path in paths for document in _row_documents(Path(path), column)]
     return [_file_document(Path(path)) for path in paths]
+
+
+def _row_documents(path: Path, column: str) -> list[Document]:
+    named = [(f"{path}, row {number}", text) for number, text in column_texts(path, column)]
+    return [Document(name=name, data=_utf8(text, name)) for name, text in named]
 
 
 def _file_document(path: Path) -> Document:
@@ -165,10 +243,13 @@ def _file_document(path: Path) -> Document:
     except OSError as error:
         raise DataError(f"workload.text: {path} cannot be read ({error.strerror}); check its permissions") from None
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"workload.text: {path} is not UTF-8 at byte {error.start}; convert it or leave it out"
-        ) from None
+        raise DataError(f"workload.text: {path} is not UTF-8 at byte {error.start}; {_remedy(path)}") from None
     return Document(name=str(path), data=data)
+
+
+def _remedy(path: Path) -> str:
+    is_table = path.suffix.lower() == SUFFIXES[-1]
+    return "a table needs workload.text_column" if is_table else "convert it or leave it out"
 
 
 def _object_documents(entry: str, folder: Path) -> list[Document]:
@@ -204,7 +285,13 @@ def _utf8(text: str, name: str) -> bytes:
 
 def _digest(documents: Sequence[Document], config: CausalLMWorkload) -> str:
     """Names the content of the cached files; names of documents do not count, their order and text do."""
-    settings = {"version": TEXT_VERSION, "tokenizer": config.tokenizer, "split": config.split.model_dump()}
+    settings: dict[str, Any] = {
+        "version": TEXT_VERSION,
+        "tokenizer": config.tokenizer,
+        "split": config.split.model_dump(),
+    }
+    if config.tokenizer == "bpe":
+        settings |= {"vocab_size": vocab_size(config), "bpe_version": BPE_VERSION}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for document in documents:
         digest.update(len(document.data).to_bytes(8, "little"))
@@ -212,16 +299,17 @@ def _digest(documents: Sequence[Document], config: CausalLMWorkload) -> str:
     return digest.hexdigest()
 
 
-def _write(tokens: Mapping[str, NDArray[np.uint16]], target: Path) -> None:
+def _write(tokens: Mapping[str, Tokens], merges: bytes | None, *, target: Path) -> None:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".tokens-", dir=target.parent))
         for split, array in tokens.items():
-            with (temporary / f"{split}.npy").open("wb") as file:
+            with _synced(temporary / f"{split}.npy") as file:
                 np.save(file, array)
-                file.flush()
-                os.fsync(file.fileno())
+        if merges is not None:
+            with _synced(temporary / MERGES_FILE) as file:
+                file.write(merges)
         _rename(temporary, target)
     except OSError as error:
         raise HomeError(
@@ -230,6 +318,15 @@ def _write(tokens: Mapping[str, NDArray[np.uint16]], target: Path) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _synced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is on the disk when it closes."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _rename(temporary: Path, target: Path) -> None:

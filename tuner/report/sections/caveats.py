@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from tuner.analysis.best_steps import noise, sign_of
+from tuner.config.schema import CausalLMWorkload
 from tuner.protocol.answer import replicas
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, PhaseRecord, TrialRecord
 from tuner.report.search_edges import edge_of
@@ -31,6 +32,8 @@ def caveats_section(source: Source) -> Section:
             ("Does the best trial overfit?", _overfit(source, phase, best)),
             ("How much of the differences is seed?", _seeds(source, phase)),
         ]
+    if isinstance(source.config.workload, CausalLMWorkload) and source.config.workload.tokenizer == "bpe":
+        rows.append(("Do its values compare with other studies?", _tokens(source.config.workload)))
     return Section(
         title="Before you believe it",
         claim="What the records say to the questions that a conclusion should survive."
@@ -39,6 +42,13 @@ def caveats_section(source: Source) -> Section:
         tables=(
             Table(name="questions", title="Questions", columns=("question", "what was measured"), rows=tuple(rows)),
         ),
+    )
+
+
+def _tokens(workload: CausalLMWorkload) -> str:
+    return (
+        f"Only under the same tokenizer: loss and perplexity are per token of its own {workload.vocab_size:,}, and "
+        "larger tokens are harder to guess."
     )
 
 
