@@ -136,7 +136,8 @@ class Lab:
             self.phases.append(PhaseRecord(plan=move.plan, trials=self._stored(move.plan.name, trials)))
         elif isinstance(move, AddTrials):
             phase = self.study.phase(move.phase)
-            self._put(replace(phase, trials=phase.trials + self._stored(move.phase, move.trials)))
+            trials = move.trials or self._more(phase, move)
+            self._put(replace(phase, trials=phase.trials + self._stored(move.phase, trials)))
         elif isinstance(move, RaiseTarget):
             for trial in self.trials(move.phase):
                 if trial.trial in move.trials:
@@ -172,6 +173,11 @@ class Lab:
             first_good_step=first_good_step(validation, "minimize"),
             num_evals=len(validation),
         )
+
+    def _more(self, phase: PhaseRecord, move: AddTrials) -> tuple[TrialPlan, ...]:
+        first = len(phase.trials)
+        points = self._points(first + move.num_points)[first:]
+        return round_trials(self.config, self.facts, phase.plan, points, first=first)
 
     def _points(self, count: int) -> list[dict[str, Any]]:
         """The first points of a van der Corput sequence over each log range."""

@@ -229,6 +229,9 @@ class Dimension(Section):
     choices: tuple[float | int | str | bool, ...] | None = setting(
         None, change="decision", description="a list instead of a range"
     )
+    num_points: Annotated[int, Field(ge=2)] | None = setting(
+        None, change="decision", description="points along a range, both ends included; for round_1.sampler: grid"
+    )
 
     @model_validator(mode="after")
     def _is_range_or_choices(self) -> Dimension:
@@ -253,8 +256,17 @@ class Round1(Section):
     """Many short trials at the first budget (playbook, Round 1)."""
 
     num_trials: Positive = setting(8, change="decision", description="points of the search space")
-    sampler: Literal["halton"] = setting(
-        "halton", change="decision", description="scrambled Halton: quasi-random exploration"
+    sampler: Literal["halton", "grid", "tpe", "gp"] = setting(
+        "halton",
+        change="decision",
+        description="halton: scrambled, quasi-random exploration; grid: in one or two dimensions; "
+        "tpe, gp: learn from the trials that ended, for exploitation or few parallel trials",
+    )
+    parallelism: Positive = setting(
+        4,
+        change="decision",
+        description="tpe and gp propose so many points at a time, each knowing only the generations before: "
+        "results depend neither on the workers nor on who finished first",
     )
     adjust: Literal["probe", "raw", "none"] = setting(
         "probe",

@@ -9,6 +9,7 @@ import difflib
 import math
 from collections.abc import Iterator
 
+from tuner.config.grid_rules import grid_problems
 from tuner.config.problems import KeyPath, Problem, dotted
 from tuner.config.schema import CausalLMWorkload, Dimension, StudyConfig, Training
 from tuner.config.settings import ABBREVIATIONS
@@ -28,6 +29,7 @@ def search_problems(config: StudyConfig) -> Iterator[Problem]:
             yield Problem(path=("search_space", name), message=problem)
         else:
             yield from _range_problems(name, dimension, config)
+    yield from grid_problems(config)
 
 
 def searchable_names(config: StudyConfig) -> tuple[str, ...]:

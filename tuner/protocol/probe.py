@@ -50,7 +50,7 @@ def probe_name(judged: str) -> str:
 
 def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """The next move of an open round-1 phase: wait, probe it if its best steps are late, close it with its verdict."""
-    if move := unjudgeable(phase):
+    if move := unjudgeable(config, phase):
         return move
     check = check_round(config, study, phase=phase)
     if config.round_1.adjust != "probe" or check.verdict != CONFOUNDED:

@@ -15,6 +15,7 @@ from tuner.analysis.verdict import BudgetCheck, judge_budget
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import StudyConfig
 from tuner.protocol.failures import give_up, nothing_left
+from tuner.protocol.generations import first_points, is_adaptive, next_generation
 from tuner.protocol.runs import check_schedule, decay_steps, doubled, eval_cadence, warmup_steps
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
@@ -33,6 +34,7 @@ from tuner.records import (
 )
 
 ROUND_1: Final = "round_1"
+CITED: Final = " (playbook, Round 1)."
 
 GROWTH = 2
 """The next budget of a round that was too short, as a multiple (ours)."""
@@ -54,9 +56,13 @@ def open_round_1(config: StudyConfig, budget: int) -> Move:
     plan = PhasePlan(name=ROUND_1, kind=ROUND_1, max_train_steps=budget, eval=eval_spec(config))
     num_points = config.round_1.num_trials
     reason = (
-        f"{num_points} points train for {steps(budget)}: {warmup} of warmup, a plateau, and a {decay}-step decay "
-        "(playbook, Round 1)."
+        f"{num_points} points train for {steps(budget)}: {warmup} of warmup, a plateau, and a {decay}-step decay{CITED}"
     )
+    if is_adaptive(config):
+        reason = (
+            f"{reason.removesuffix(CITED)}; {config.round_1.sampler} proposes them {config.round_1.parallelism} at a "
+            f"time{CITED}"
+        )
     numbers = {
         "max_train_steps": budget,
         "num_trials": num_points,
@@ -65,18 +71,20 @@ def open_round_1(config: StudyConfig, budget: int) -> Move:
         "eval_every_steps": eval_cadence(config, budget),
     }
     decision = Decision(kind="round_opened", phase=ROUND_1, reason=reason, numbers=json_safe(numbers))
-    return OpenPhase(plan=plan, num_points=num_points, decisions=(decision,))
+    return OpenPhase(plan=plan, num_points=first_points(config), decisions=(decision,))
 
 
 def advance_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """Wait for an open round's trials, then close it with its verdict; give up if round 1 has nothing to judge."""
-    return unjudgeable(phase) or close_round(study, phase=phase, check=check_round(config, study, phase=phase))
+    return unjudgeable(config, phase) or close_round(study, phase=phase, check=check_round(config, study, phase=phase))
 
 
-def unjudgeable(phase: PhaseRecord) -> Move | None:
-    """What to do instead of judging a round: wait, or give up; None if it may be judged."""
+def unjudgeable(config: StudyConfig, phase: PhaseRecord) -> Move | None:
+    """What to do instead of judging a round: wait, ask for more points, or give up; None if it may be judged."""
     if not all(trial.is_ended for trial in phase.trials):
         return Wait()
+    if phase.name == ROUND_1 and (more := next_generation(config, phase)):
+        return more
     if phase.name == ROUND_1 and not feasible(phase):
         return give_up(nothing_left(phase), phase=phase.name)
     return None

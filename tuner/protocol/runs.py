@@ -104,9 +104,9 @@ def sweep_trial(
 
 
 def round_trials(
-    config: StudyConfig, facts: WorkloadFacts, plan: PhasePlan, points: Sequence[Params]
+    config: StudyConfig, facts: WorkloadFacts, plan: PhasePlan, points: Sequence[Params], *, first: int = 0
 ) -> tuple[TrialPlan, ...]:
-    """The trials of round 1 at the points that the search proposed, numbered in their order.
+    """The trials of round 1 at the points that the search proposed, numbered in their order from `first`.
 
     Raises:
         ConfigError: if a point has no learning rate and the config gives none, or a name belongs to nobody.
@@ -122,7 +122,7 @@ def round_trials(
     )
     return tuple(
         TrialPlan(number=number, params=dict(point), spec=_round_spec(config, point, schedule=schedule, budget=budget))
-        for number, point in enumerate(points)
+        for number, point in enumerate(points, first)
     )
 
 
