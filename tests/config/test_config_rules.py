@@ -187,3 +187,22 @@ def test_derivations_refuse_what_the_rules_would_have_refused(tmp_path: Path) ->
 def test_mistakes_in_the_file_name_their_line(tmp_path: Path) -> None:
     found = complaints(tmp_path, changed("search_space:\n", "search_space:\n  epochs: {low: 1, high: 3}\n"))
     assert found[0].startswith("x.yaml:15: search_space.epochs: the number of steps is never searched")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["search_space=automatic"], 'search_space: "automatic" '),
+        (
+            ["search_space=auto", "training.learning_rate=1e-3"],
+            "training.learning_rate: 0.001 is fixed here and searched by search_space: auto; remove one of them",
+        ),
+        (["search_space=auto", "round_1.sampler=grid"], "search_space: auto says nothing of the points of a grid"),
+    ],
+)
+def test_what_contradicts_an_automatic_space_is_refused(tmp_path: Path, overrides: list[str], complaint: str) -> None:
+    assert any(complaint in line for line in complaints(tmp_path, STUDY, overrides))
+
+
+def test_an_automatic_space_is_well_formed(tmp_path: Path) -> None:
+    assert load(tmp_path, overrides=["search_space=auto"]).config.given_space == {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from tuner.analysis.divergence import is_diverged
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
 from tuner.protocol.runs import round_trials
+from tuner.protocol.space import space_of
 from tuner.records import (
     TRAIN_SAMPLE,
     VALIDATION,
@@ -132,7 +133,8 @@ class Lab:
 
     def _apply(self, move: Move) -> None:
         if isinstance(move, OpenPhase):
-            trials = move.trials or round_trials(self.config, self.facts, move.plan, self._points(move.num_points))
+            points = self._points(move.num_points, (*self.decisions, *move.decisions)) if move.num_points else []
+            trials = move.trials or round_trials(self.config, self.facts, move.plan, points)
             self.phases.append(PhaseRecord(plan=move.plan, trials=self._stored(move.plan.name, trials)))
         elif isinstance(move, AddTrials):
             phase = self.study.phase(move.phase)
@@ -176,16 +178,16 @@ class Lab:
 
     def _more(self, phase: PhaseRecord, move: AddTrials) -> tuple[TrialPlan, ...]:
         first = len(phase.trials)
-        points = self._points(first + move.num_points)[first:]
+        points = self._points(first + move.num_points, (*self.decisions, *move.decisions))[first:]
         return round_trials(self.config, self.facts, phase.plan, points, first=first)
 
-    def _points(self, count: int) -> list[dict[str, Any]]:
+    def _points(self, count: int, decisions: Sequence[Decision]) -> list[dict[str, Any]]:
         """The first points of a van der Corput sequence over each log range."""
         points = []
         for index in range(1, count + 1):
             point = {}
-            for place, (name, dimension) in enumerate(self.config.search_space.items()):
-                share = _radical_inverse(index, (2, 3, 5)[place])
+            for place, (name, dimension) in enumerate(space_of(self.config, decisions).items()):
+                share = _radical_inverse(index, (2, 3, 5, 7)[place])
                 if dimension.scale == "log":
                     point[name] = math.exp(
                         math.log(dimension.low) + share * (math.log(dimension.high) - math.log(dimension.low))

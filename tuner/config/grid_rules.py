@@ -15,7 +15,13 @@ MAX_GRID_DIMENSIONS = 2
 
 def grid_problems(config: StudyConfig) -> Iterator[Problem]:
     """What contradicts `round_1.sampler: grid`, or its absence."""
-    space, is_grid = config.search_space, config.round_1.sampler == "grid"
+    space, is_grid = config.given_space, config.round_1.sampler == "grid"
+    if is_grid and config.search_space == "auto":
+        yield Problem(
+            path=("search_space",),
+            message="auto says nothing of the points of a grid; give learning_rate: {low: ..., high: ..., scale: log, "
+            "num_points: ...}, or use another round_1.sampler",
+        )
     found = [problem for name in space if (problem := _axis_problem(name, space[name], is_grid=is_grid))]
     yield from found
     if not is_grid or found or not space:

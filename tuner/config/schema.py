@@ -343,10 +343,18 @@ class StudyConfig(Section):
     evaluation: Evaluation = setting(Evaluation(), change="decision", description="what is measured")
     budget: Budget = setting(change="decision", description="how long runs may get")
     budget_sweep: BudgetSweep = setting(BudgetSweep(), change="decision", description="first phase")
-    search_space: dict[str, Dimension] = setting(change="decision", description="hyperparameters that rounds search")
+    search_space: dict[str, Dimension] | Literal["auto"] = setting(
+        change="decision",
+        description="what rounds search; auto: chosen by round_1.num_trials, rates around the best of the sweep",
+    )
     round_1: Round1 = setting(Round1(), change="decision", description="second phase")
     round_2: Round2 | None = setting(Round2(), change="decision", description="third phase; null: stop after round 1")
     execution: Execution = setting(Execution(), change="execution", description="how it is carried out")
+
+    @property
+    def given_space(self) -> dict[str, Dimension]:
+        """The search space as the user gave it; empty for `auto`, which is known only after the sweep."""
+        return {} if isinstance(self.search_space, str) else self.search_space
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> StudyConfig:

@@ -23,7 +23,7 @@ SEARCHABLE_ALWAYS = ("learning_rate", "weight_decay", "max_grad_norm")
 def search_problems(config: StudyConfig) -> Iterator[Problem]:
     """Everything wrong with `search_space`, and with the learning rate's place in it."""
     yield from _learning_rate_problems(config)
-    for name, dimension in config.search_space.items():
+    for name, dimension in config.given_space.items():
         problem = _name_problem(name, config)
         if problem is not None:
             yield Problem(path=("search_space", name), message=problem)
@@ -40,7 +40,13 @@ def searchable_names(config: StudyConfig) -> tuple[str, ...]:
 
 def _learning_rate_problems(config: StudyConfig) -> Iterator[Problem]:
     fixed = config.training.learning_rate
-    if not config.search_space:
+    if config.search_space == "auto":
+        if fixed is not None:
+            yield Problem(
+                path=("training", "learning_rate"),
+                message=f"{fixed:g} is fixed here and searched by search_space: auto; remove one of them",
+            )
+    elif not config.search_space:
         yield Problem(
             path=("search_space",),
             message="has nothing in it, so nothing is tuned; add learning_rate: {low: 1e-4, high: 1e-2, scale: log}",

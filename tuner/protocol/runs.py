@@ -171,7 +171,7 @@ def retuned_decays(config: StudyConfig, spec: RunSpec) -> tuple[int, ...]:
 def check_names(config: StudyConfig, facts: WorkloadFacts) -> None:
     """Refuse a search space that names what neither the training core nor the workload knows."""
     known = TRAINING_SETTINGS | set(facts.hyperparameters)
-    for name in config.search_space:
+    for name in config.given_space:
         if name not in known:
             raise ConfigError(
                 f"search_space.{name}: neither a setting of training nor an option of the workload; "

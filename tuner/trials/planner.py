@@ -11,6 +11,7 @@ from dataclasses import replace
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
 from tuner.protocol.runs import round_trials
+from tuner.protocol.space import space_of
 from tuner.records import (
     AddTrials,
     Conclude,
@@ -113,6 +114,7 @@ class Planner:
         """The move with the points that it asks the search for."""
         assert self._facts is not None
         phase = PhaseRecord(plan=move.plan) if isinstance(move, OpenPhase) else record.phase(move.phase)
-        points = propose(self._config, self._config.search_space, phase, num_points=move.num_points)
+        space = space_of(self._config, (*record.decisions, *move.decisions))
+        points = propose(self._config, space, phase, num_points=move.num_points)
         trials = round_trials(self._config, self._facts, phase.plan, points, first=len(phase.trials))
         return replace(move, trials=trials, num_points=0)
