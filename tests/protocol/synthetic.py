@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from tuner.analysis.best_steps import best, first_good_step
@@ -179,6 +180,8 @@ class Lab:
     def _more(self, phase: PhaseRecord, move: AddTrials) -> tuple[TrialPlan, ...]:
         first = len(phase.trials)
         points = self._points(first + move.num_points, (*self.decisions, *move.decisions))[first:]
+        for (name, (low, high)), (place, point) in product(move.within.items(), enumerate(points, 1)):
+            point[name] = low * (high / low) ** (place / (len(points) + 1))
         return round_trials(self.config, self.facts, phase.plan, points, first=first)
 
     def _points(self, count: int, decisions: Sequence[Decision]) -> list[dict[str, Any]]:

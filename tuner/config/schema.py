@@ -268,6 +268,12 @@ class Round1(Section):
         description="tpe and gp propose so many points at a time, each knowing only the generations before: "
         "results depend neither on the workers nor on who finished first",
     )
+    widen_at_edge: bool = setting(
+        True,
+        change="decision",
+        description="when the best point is on the edge of the learning rates: a quarter more points (at least 2) "
+        "beyond it, once, up to three times as far; not for a grid, choices or other scales than log",
+    )
     adjust: Literal["probe", "raw", "none"] = setting(
         "probe",
         change="decision",

@@ -115,6 +115,7 @@ class Planner:
         assert self._facts is not None
         phase = PhaseRecord(plan=move.plan) if isinstance(move, OpenPhase) else record.phase(move.phase)
         space = space_of(self._config, (*record.decisions, *move.decisions))
-        points = propose(self._config, space, phase, num_points=move.num_points)
+        within = move.within if isinstance(move, AddTrials) else {}
+        points = propose(self._config, space, phase, num_points=move.num_points, within=within)
         trials = round_trials(self._config, self._facts, phase.plan, points, first=len(phase.trials))
         return replace(move, trials=trials, num_points=0)
