@@ -301,10 +301,15 @@ class OpenPhase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddTrials:
-    """Store more trials in an open phase (a widened grid)."""
+    """Store more trials in an open phase: given, or `num_points` asks the search for them (as in `OpenPhase`).
+
+    `within` narrows the search space for these points: name -> (low, high).
+    """
 
     phase: str
-    trials: tuple[TrialPlan, ...]
+    trials: tuple[TrialPlan, ...] = ()
+    num_points: int = 0
+    within: dict[str, tuple[float, float]] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
 
 

@@ -185,3 +185,12 @@ def test_every_committed_study_is_valid_and_opens_with_what_it_teaches(path: Pat
     loaded = load_study(path)
     assert loaded.warnings == ()
     assert "# Teaches: " in loaded.text.split("study:")[0]
+
+
+def test_auto_in_place_of_a_space_is_a_change_of_decisions(tmp_path: Path) -> None:
+    old, new = load(tmp_path).config, load(tmp_path, overrides=["search_space=auto"]).config
+    for first, second in ((old, new), (new, old)):
+        (change,) = compare(first, second)
+        assert (change.path, change.change) == ("search_space", "decision")
+    with pytest.raises(ConfigError, match=r'search_space: a mapping -> "auto" would change what study'):
+        refuse_or_merge(old, new, command="run")

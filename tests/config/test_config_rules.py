@@ -227,3 +227,22 @@ def test_schedules_without_a_plateau_need_no_more_than_another_adjust(
     loaded = load(tmp_path, overrides=[f"training.schedule={schedule}", f"round_1.adjust={adjust}"])
     assert loaded.config.training.schedule == schedule
     load(tmp_path, overrides=[f"training.schedule={schedule}", f"round_1.adjust={adjust}", "round_1.decay_shares=[]"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["search_space=automatic"], 'search_space: "automatic" '),
+        (
+            ["search_space=auto", "training.learning_rate=1e-3"],
+            "training.learning_rate: 0.001 is fixed here and searched by search_space: auto; remove one of them",
+        ),
+        (["search_space=auto", "round_1.sampler=grid"], "search_space: auto says nothing of the points of a grid"),
+    ],
+)
+def test_what_contradicts_an_automatic_space_is_refused(tmp_path: Path, overrides: list[str], complaint: str) -> None:
+    assert any(complaint in line for line in complaints(tmp_path, STUDY, overrides))
+
+
+def test_an_automatic_space_is_well_formed(tmp_path: Path) -> None:
+    assert load(tmp_path, overrides=["search_space=auto"]).config.given_space == {}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from tuner.analysis.best_steps import best, first_good_step
@@ -17,6 +18,7 @@ from tuner.analysis.divergence import is_diverged
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
 from tuner.protocol.runs import round_trials
+from tuner.protocol.space import space_of
 from tuner.records import (
     TRAIN_SAMPLE,
     VALIDATION,
@@ -132,11 +134,13 @@ class Lab:
 
     def _apply(self, move: Move) -> None:
         if isinstance(move, OpenPhase):
-            trials = move.trials or round_trials(self.config, self.facts, move.plan, self._points(move.num_points))
+            points = self._points(move.num_points, (*self.decisions, *move.decisions)) if move.num_points else []
+            trials = move.trials or round_trials(self.config, self.facts, move.plan, points)
             self.phases.append(PhaseRecord(plan=move.plan, trials=self._stored(move.plan.name, trials)))
         elif isinstance(move, AddTrials):
             phase = self.study.phase(move.phase)
-            self._put(replace(phase, trials=phase.trials + self._stored(move.phase, move.trials)))
+            trials = move.trials or self._more(phase, move)
+            self._put(replace(phase, trials=phase.trials + self._stored(move.phase, trials)))
         elif isinstance(move, RaiseTarget):
             for trial in self.trials(move.phase):
                 if trial.trial in move.trials:
@@ -173,13 +177,20 @@ class Lab:
             num_evals=len(validation),
         )
 
-    def _points(self, count: int) -> list[dict[str, Any]]:
+    def _more(self, phase: PhaseRecord, move: AddTrials) -> tuple[TrialPlan, ...]:
+        first = len(phase.trials)
+        points = self._points(first + move.num_points, (*self.decisions, *move.decisions))[first:]
+        for (name, (low, high)), (place, point) in product(move.within.items(), enumerate(points, 1)):
+            point[name] = low * (high / low) ** (place / (len(points) + 1))
+        return round_trials(self.config, self.facts, phase.plan, points, first=first)
+
+    def _points(self, count: int, decisions: Sequence[Decision]) -> list[dict[str, Any]]:
         """The first points of a van der Corput sequence over each log range."""
         points = []
         for index in range(1, count + 1):
             point = {}
-            for place, (name, dimension) in enumerate(self.config.search_space.items()):
-                share = _radical_inverse(index, (2, 3, 5)[place])
+            for place, (name, dimension) in enumerate(space_of(self.config, decisions).items()):
+                share = _radical_inverse(index, (2, 3, 5, 7)[place])
                 if dimension.scale == "log":
                     point[name] = math.exp(
                         math.log(dimension.low) + share * (math.log(dimension.high) - math.log(dimension.low))

@@ -21,7 +21,8 @@ def test_the_plan_bounds_trials_and_steps() -> None:
     sweep, first, longer, second = closed_form_plan(config_of(round_1={"adjust": "raw", "max_adjustments": 1}))
     assert (sweep.min_trials, sweep.max_trials, sweep.min_steps, sweep.max_steps) == (5, 8, 20, 4000)
     assert (first.min_steps, first.max_steps, first.max_evals) == (20, 4000, 25)
-    assert (longer.min_trials, longer.max_trials, longer.max_steps) == (0, 6, 8000)
+    assert (first.min_trials, first.max_trials) == (6, 8)  # two more beyond an edge
+    assert (longer.min_trials, longer.max_trials, longer.max_steps) == (0, 8, 8000)
     assert (second.min_trials, second.max_trials, second.max_steps) == (2, 4, 16000)
 
 

@@ -7,11 +7,12 @@ import json
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import Lab, Measured, World, config_of
 
-from tuner.protocol.plan import closed_form_plan
+from tuner.protocol.plan import PlannedPhase, closed_form_plan
 from tuner.records import Conclude, GiveUp, RunSpec
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=8)
@@ -97,6 +98,26 @@ def test_a_study_stays_within_its_closed_form_plan(seed: int, adjust: str) -> No
     config = any_config(True, adjust)
     planned = {phase.name: phase for phase in closed_form_plan(config)}
     lab = Lab(config, any_world(seed, 0.2), seed).play()
+    assert_within(lab, planned)
+
+
+@pytest.mark.parametrize("adjust", ["probe", "raw"])
+def test_a_widened_study_stays_within_its_closed_form_plan(adjust: str) -> None:
+    config = any_config(True, adjust)
+    config = config.model_copy(update={"round_1": config.round_1.model_copy(update={"num_trials": 16})})
+    lab = Lab(config, high_rates_are_best, 0).play()
+    assert "widened" in [decision.kind for decision in lab.decisions if decision.phase == "round_1"]
+    assert_within(lab, {phase.name: phase for phase in closed_form_plan(config)})
+
+
+def high_rates_are_best(spec: RunSpec, step: int) -> Measured | str:
+    """Fits best in the middle of the grid; with a decay, any higher rate is better, and longer runs are too."""
+    middle = abs(math.log10(spec.learning_rate) + 3)
+    fits = 300 * (1 + middle)
+    return 0.5 if step >= fits else 3.0 - 1.9 * step / fits, 9.0 - math.log10(spec.learning_rate) - step / 1e3
+
+
+def assert_within(lab: Lab, planned: dict[str, PlannedPhase]) -> None:
     for phase in lab.phases:
         plan = planned[phase.name]
         assert plan.min_trials <= len(phase.trials) <= plan.max_trials

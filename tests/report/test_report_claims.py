@@ -42,7 +42,7 @@ def questions(study: StudyRecord) -> dict[str, str]:
 )
 def test_edges_are_measured_in_the_scale_that_was_searched(name: str, value: float, edge: str | None) -> None:
     config = make_config(searched=("learning_rate", "dropout", "beta1"))
-    assert edge_of(config, name, params={name: value}) == edge
+    assert edge_of(config.given_space, name, params={name: value}) == edge
 
 
 def test_questions_are_answered_with_numbers() -> None:

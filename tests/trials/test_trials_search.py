@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tuner.config.scales import place
 from tuner.config.schema import Dimension
-from tuner.trials.search import halton_points, place
+from tuner.trials.search import halton_points
 
 RATE = Dimension(low=1e-4, high=1e-2, scale="log")
 BETA = Dimension(low=0.8, high=0.999, scale="one_minus_log")

@@ -31,6 +31,7 @@ def check_command(
     """
     from tuner.cli.console import warn
     from tuner.cli.plain import plain
+    from tuner.config.auto_space import describe_auto
     from tuner.config.load import load_study
     from tuner.forecast.disk import checkpoint_bytes, num_parameters
     from tuner.protocol.plan import closed_form_plan
@@ -41,6 +42,8 @@ def check_command(
         warn(warning)
     print(plain(f"{study}: study {loaded.config.study} is well formed; it would run:"))
     _show_plan(plan)
+    if loaded.config.search_space == "auto":
+        print(plain(describe_auto(loaded.config)))
     most = sum(phase.max_trials * phase.max_steps for phase in plan)
     least = sum(phase.min_trials * phase.min_steps for phase in plan)
     print(f"in all {_range(least, most)} updates, before sharing")

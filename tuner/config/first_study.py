@@ -231,6 +231,7 @@ search_space:               # what phase 2 searches; the number of steps is neve
 
 round_1:                    # phase 2: many short trials at the budget; where their best steps fell judges the budget
   num_trials: 6             # below 5 the budget cannot be judged
+  widen_at_edge: false      # true: more points, once, if the best rate lies on an edge of its range
   adjust: raw               # if nearly all trials were best at their very end, the budget was too short ...
   max_adjustments: 1        # ... and is doubled, at most so often; the trials go on from where they were
   decay_shares: []          # do not tune the length of the decay anew after that; [0.1, 0.2, 0.4] would

@@ -52,7 +52,7 @@ def warnings(config: StudyConfig) -> Iterator[str]:
             f"round_1.num_trials={config.round_1.num_trials} is under {MIN_FEASIBLE_TRIALS}: the verdict on the budget "
             f"will be undecided; give round_1 at least {MIN_FEASIBLE_TRIALS} trials"
         )
-    rate = config.search_space.get("learning_rate")
+    rate = config.given_space.get("learning_rate")
     if rate is not None and rate.choices is None and rate.scale != "log":
         yield (
             f"search_space.learning_rate.scale={rate.scale} spends most points on the large rates; "

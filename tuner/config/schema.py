@@ -255,6 +255,9 @@ class Dimension(Section):
     choices: tuple[float | int | str | bool, ...] | None = setting(
         None, change="decision", description="a list instead of a range"
     )
+    num_points: Annotated[int, Field(ge=2)] | None = setting(
+        None, change="decision", description="points along a range, both ends included; for round_1.sampler: grid"
+    )
 
     @model_validator(mode="after")
     def _is_range_or_choices(self) -> Dimension:
@@ -279,8 +282,23 @@ class Round1(Section):
     """Many short trials at the first budget (playbook, Round 1)."""
 
     num_trials: Positive = setting(8, change="decision", description="points of the search space")
-    sampler: Literal["halton"] = setting(
-        "halton", change="decision", description="scrambled Halton: quasi-random exploration"
+    sampler: Literal["halton", "grid", "tpe", "gp"] = setting(
+        "halton",
+        change="decision",
+        description="halton: scrambled, quasi-random exploration; grid: in one or two dimensions; "
+        "tpe, gp: learn from the trials that ended, for exploitation or few parallel trials",
+    )
+    parallelism: Positive = setting(
+        4,
+        change="decision",
+        description="tpe and gp propose so many points at a time, each knowing only the generations before: "
+        "results depend neither on the workers nor on who finished first",
+    )
+    widen_at_edge: bool = setting(
+        True,
+        change="decision",
+        description="when the best point is on the edge of the learning rates: a quarter more points (at least 2) "
+        "beyond it, once, up to three times as far; not for a grid, choices or other scales than log",
     )
     adjust: Literal["probe", "raw", "none"] = setting(
         "probe",
@@ -357,10 +375,18 @@ class StudyConfig(Section):
     evaluation: Evaluation = setting(Evaluation(), change="decision", description="what is measured")
     budget: Budget = setting(change="decision", description="how long runs may get")
     budget_sweep: BudgetSweep = setting(BudgetSweep(), change="decision", description="first phase")
-    search_space: dict[str, Dimension] = setting(change="decision", description="hyperparameters that rounds search")
+    search_space: dict[str, Dimension] | Literal["auto"] = setting(
+        change="decision",
+        description="what rounds search; auto: chosen by round_1.num_trials, rates around the best of the sweep",
+    )
     round_1: Round1 = setting(Round1(), change="decision", description="second phase")
     round_2: Round2 | None = setting(Round2(), change="decision", description="third phase; null: stop after round 1")
     execution: Execution = setting(Execution(), change="execution", description="how it is carried out")
+
+    @property
+    def given_space(self) -> dict[str, Dimension]:
+        """The search space as the user gave it; empty for `auto`, which is known only after the sweep."""
+        return {} if isinstance(self.search_space, str) else self.search_space
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> StudyConfig:

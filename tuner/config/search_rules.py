@@ -9,6 +9,7 @@ import difflib
 import math
 from collections.abc import Iterator
 
+from tuner.config.grid_rules import grid_problems
 from tuner.config.problems import KeyPath, Problem, dotted
 from tuner.config.schema import CausalLMWorkload, Dimension, StudyConfig, Training
 from tuner.config.settings import ABBREVIATIONS
@@ -22,12 +23,13 @@ SEARCHABLE_ALWAYS = ("learning_rate", "weight_decay", "max_grad_norm")
 def search_problems(config: StudyConfig) -> Iterator[Problem]:
     """Everything wrong with `search_space`, and with the learning rate's place in it."""
     yield from _learning_rate_problems(config)
-    for name, dimension in config.search_space.items():
+    for name, dimension in config.given_space.items():
         problem = _name_problem(name, config)
         if problem is not None:
             yield Problem(path=("search_space", name), message=problem)
         else:
             yield from _range_problems(name, dimension, config)
+    yield from grid_problems(config)
 
 
 def searchable_names(config: StudyConfig) -> tuple[str, ...]:
@@ -38,7 +40,13 @@ def searchable_names(config: StudyConfig) -> tuple[str, ...]:
 
 def _learning_rate_problems(config: StudyConfig) -> Iterator[Problem]:
     fixed = config.training.learning_rate
-    if not config.search_space:
+    if config.search_space == "auto":
+        if fixed is not None:
+            yield Problem(
+                path=("training", "learning_rate"),
+                message=f"{fixed:g} is fixed here and searched by search_space: auto; remove one of them",
+            )
+    elif not config.search_space:
         yield Problem(
             path=("search_space",),
             message="has nothing in it, so nothing is tuned; add learning_rate: {low: 1e-4, high: 1e-2, scale: log}",

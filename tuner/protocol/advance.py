@@ -32,7 +32,7 @@ def next_move(config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, 
         return advance_sweep(config, facts, study=study, phase=sweep)
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     if not rounds:
-        return open_round_1(config, derived_budget(study, sweep))
+        return open_round_1(config, derived_budget(study, sweep), best_rate=_best_rate(study, sweep))
     if not rounds[-1].is_closed:
         return advance_round_1(config, study, phase=rounds[-1])
     return _after_round_1(config, study, rounds=rounds, sharing=sharing)
@@ -44,6 +44,15 @@ def derived_budget(study: StudyRecord, sweep: PhaseRecord) -> int:
         if decision.kind == "budget" and decision.phase == sweep.name:
             return int(decision.numbers["max_train_steps"])
     return min(trial.last_step for trial in sweep.trials if trial.outcome == FITTED)
+
+
+def _best_rate(study: StudyRecord, sweep: PhaseRecord) -> float:
+    """The sweep's best rate: as decided, else that of the first to fit."""
+    for decision in reversed(study.decisions):
+        if decision.kind == "budget" and decision.phase == sweep.name and "learning_rate" in decision.numbers:
+            return float(decision.numbers["learning_rate"])
+    fitted = [trial for trial in sweep.trials if trial.outcome == FITTED]
+    return min(fitted, key=lambda trial: (trial.last_step, trial.number)).spec.learning_rate
 
 
 def _after_round_1(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str) -> Move:

@@ -15,6 +15,7 @@ from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
 from tuner.protocol.runs import check_first_guess, eval_cadence, has_plateau
 from tuner.protocol.second_round import ROUND_2
 from tuner.protocol.sweep import SWEEP
+from tuner.protocol.widening import may_widen, num_extra_points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +85,13 @@ def _round_1(config: StudyConfig, shortest: int, longest: int) -> PlannedPhase:
     return PlannedPhase(
         name=ROUND_1,
         min_trials=config.round_1.num_trials,
-        max_trials=config.round_1.num_trials,
+        max_trials=config.round_1.num_trials + (num_extra_points(config) if may_widen(config) else 0),
         min_steps=shortest,
         max_steps=longest,
         min_evals=min_evals,
         max_evals=max_evals,
-        note="at the number of steps of the fastest rate",
+        note="at the number of steps of the fastest rate"
+        + ("; more points only if the best is on an edge of the rates" if may_widen(config) else ""),
     )
 
 

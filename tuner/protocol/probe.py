@@ -18,6 +18,7 @@ from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import replicas, value_of
 from tuner.protocol.rounds import GROWTH, check_round, close_round, feasible, unjudgeable
 from tuner.protocol.runs import doubled
+from tuner.protocol.widening import widen
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
     VALIDATION,
@@ -49,9 +50,11 @@ def probe_name(judged: str) -> str:
 
 
 def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
-    """The next move of an open round-1 phase: wait, probe it if its best steps are late, close it with its verdict."""
-    if move := unjudgeable(phase):
+    """The next move of an open round-1 phase: wait, widen it, probe it if its best steps are late, or close it."""
+    if move := unjudgeable(config, phase):
         return move
+    if wider := widen(config, study, phase=phase):
+        return wider
     check = check_round(config, study, phase=phase)
     if config.round_1.adjust != "probe" or check.verdict != CONFOUNDED:
         return close_round(study, phase=phase, check=check)

@@ -6,22 +6,27 @@ from their plateaus; one that is too long is never rerun shorter, the smaller bu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import ceil
 from typing import Final
 
 from tuner.analysis.second_metric import SAME_AS_LOSS, SecondMetric, compare_with_loss
 from tuner.analysis.verdict import BudgetCheck, judge_budget
+from tuner.config.auto_space import auto_space
 from tuner.config.resolve import eval_spec
-from tuner.config.schema import StudyConfig
+from tuner.config.schema import Dimension, StudyConfig
 from tuner.protocol.failures import give_up, nothing_left
+from tuner.protocol.generations import first_points, is_adaptive, next_generation
 from tuner.protocol.runs import check_schedule, decay_steps, doubled, eval_cadence, warmup_steps
+from tuner.protocol.space import SPACE, told_space
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
     VALIDATION,
     ClosePhase,
     Curve,
     Decision,
+    Json,
     Move,
     OpenPhase,
     PhasePlan,
@@ -33,6 +38,7 @@ from tuner.records import (
 )
 
 ROUND_1: Final = "round_1"
+CITED: Final = " (playbook, Round 1)."
 
 GROWTH = 2
 """The next budget of a round that was too short, as a multiple (ours)."""
@@ -46,35 +52,54 @@ def feasible(phase: PhaseRecord) -> tuple[TrialRecord, ...]:
     return tuple(trial for trial in phase.trials if trial.is_feasible and trial.best_value is not None)
 
 
-def open_round_1(config: StudyConfig, budget: int) -> Move:
-    """Round 1 at the sweep's budget; its points are still to be proposed by the search."""
+def open_round_1(config: StudyConfig, budget: int, *, best_rate: float) -> Move:
+    """Round 1 at the sweep's budget; its points are still to be proposed by the search.
+
+    `best_rate` is the sweep's, from which `search_space: auto` follows.
+    """
     warmup, decay = warmup_steps(config, budget), decay_steps(config, budget)
     if problem := check_schedule(warmup, decay, budget=budget, budget_name="the budget derived by the sweep"):
         return give_up(problem, phase=ROUND_1)
     plan = PhasePlan(name=ROUND_1, kind=ROUND_1, max_train_steps=budget, eval=eval_spec(config))
     num_points = config.round_1.num_trials
     rest = f"a plateau, and a {decay}-step decay" if decay else f"and a {config.training.schedule} decay to the end"
-    reason = f"{num_points} points train for {steps(budget)}: {warmup} of warmup, {rest} (playbook, Round 1)."
-    numbers = {
+    reason = f"{num_points} points train for {steps(budget)}: {warmup} of warmup, {rest}{CITED}"
+    if is_adaptive(config):
+        reason = (
+            f"{reason.removesuffix(CITED)}; {config.round_1.sampler} proposes them {config.round_1.parallelism} at a "
+            f"time{CITED}"
+        )
+    numbers: dict[str, Json] = {
         "max_train_steps": budget,
         "num_trials": num_points,
         "warmup_steps": warmup,
         "decay_steps": decay,
         "eval_every_steps": eval_cadence(config, budget),
     }
+    if config.search_space == "auto":
+        space = auto_space(config, best_rate)
+        reason = f"{reason.removesuffix(CITED)}; they search {_told_auto(space, best_rate)}{CITED}"
+        numbers[SPACE] = told_space(space)
     decision = Decision(kind="round_opened", phase=ROUND_1, reason=reason, numbers=json_safe(numbers))
-    return OpenPhase(plan=plan, num_points=num_points, decisions=(decision,))
+    return OpenPhase(plan=plan, num_points=first_points(config), decisions=(decision,))
+
+
+def _told_auto(space: Mapping[str, Dimension], best_rate: float) -> str:
+    ranges = (f"{name} {number(d.low or 0)} to {number(d.high or 0)}" for name, d in space.items())
+    return f"{', '.join(ranges)} (search_space: auto; the sweep's best rate was {number(best_rate)})"
 
 
 def advance_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """Wait for an open round's trials, then close it with its verdict; give up if round 1 has nothing to judge."""
-    return unjudgeable(phase) or close_round(study, phase=phase, check=check_round(config, study, phase=phase))
+    return unjudgeable(config, phase) or close_round(study, phase=phase, check=check_round(config, study, phase=phase))
 
 
-def unjudgeable(phase: PhaseRecord) -> Move | None:
-    """What to do instead of judging a round: wait, or give up; None if it may be judged."""
+def unjudgeable(config: StudyConfig, phase: PhaseRecord) -> Move | None:
+    """What to do instead of judging a round: wait, ask for more points, or give up; None if it may be judged."""
     if not all(trial.is_ended for trial in phase.trials):
         return Wait()
+    if phase.name == ROUND_1 and (more := next_generation(config, phase)):
+        return more
     if phase.name == ROUND_1 and not feasible(phase):
         return give_up(nothing_left(phase), phase=phase.name)
     return None

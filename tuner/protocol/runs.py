@@ -109,9 +109,9 @@ def sweep_trial(
 
 
 def round_trials(
-    config: StudyConfig, facts: WorkloadFacts, plan: PhasePlan, points: Sequence[Params]
+    config: StudyConfig, facts: WorkloadFacts, plan: PhasePlan, points: Sequence[Params], *, first: int = 0
 ) -> tuple[TrialPlan, ...]:
-    """The trials of round 1 at the points that the search proposed, numbered in their order.
+    """The trials of round 1 at the points that the search proposed, numbered in their order from `first`.
 
     Raises:
         ConfigError: if a point has no learning rate and the config gives none, or a name belongs to nobody.
@@ -127,7 +127,7 @@ def round_trials(
     )
     return tuple(
         TrialPlan(number=number, params=dict(point), spec=_round_spec(config, point, schedule=schedule, budget=budget))
-        for number, point in enumerate(points)
+        for number, point in enumerate(points, first)
     )
 
 
@@ -181,7 +181,7 @@ def retuned_decays(config: StudyConfig, spec: RunSpec) -> tuple[int, ...]:
 def check_names(config: StudyConfig, facts: WorkloadFacts) -> None:
     """Refuse a search space that names what neither the training core nor the workload knows."""
     known = TRAINING_SETTINGS | set(facts.hyperparameters)
-    for name in config.search_space:
+    for name in config.given_space:
         if name not in known:
             raise ConfigError(
                 f"search_space.{name}: neither a setting of training nor an option of the workload; "

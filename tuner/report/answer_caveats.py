@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tuner.config.schema import StudyConfig
+from tuner.protocol.space import space_of
 from tuner.records import PhaseRecord, StudyRecord
-from tuner.report.search_edges import edge_of
+from tuner.report.search_edges import edges_of
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import value_text
 
@@ -14,7 +15,7 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
     found = answer_so_far(study)
     if found is None:
         return []
-    edges = {name: edge for name in config.search_space if (edge := edge_of(config, name, params=found.params))}
+    edges = edges_of(space_of(config, study.decisions), found.params)
     told = [
         f"{name}={value_text(found.params[name])} is at the {edge} edge of its search range: a wider range may hold a "
         "better point"

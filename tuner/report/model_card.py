@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.config.schema import CausalLMWorkload, StudyConfig
+from tuner.protocol.space import space_of
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, Evaluation, RunSpec, ScheduleSpec, StudyRecord, TrialRecord
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import Lengths, number, outcome_text, params_text, value_text
@@ -55,7 +56,7 @@ def model_card(exported: Exported) -> str:
         _table(("setting", "value"), [(code(name), code(value)) for name, value in _run_settings(exported.trial.spec)]),
         "## What this was conditioned on",
         "The number of steps was derived under these settings; a change of one of them re-opens the question.",
-        _table(("setting", "value"), [(code(name), code(value)) for name, value in _conditions(exported.config)]),
+        _table(("setting", "value"), [(code(name), code(value)) for name, value in _conditions(exported)]),
         "## Where it comes from",
         "\n".join(f"- {line}" for line in _provenance(exported)),
     ]
@@ -166,12 +167,13 @@ def _decay(schedule: ScheduleSpec) -> list[tuple[str, Any]]:
     return [("decay_steps", f"{schedule.decay_steps} ({schedule.decay_shape})" if schedule.decay_steps else 0)]
 
 
-def _conditions(config: StudyConfig) -> Iterable[tuple[str, str]]:
+def _conditions(exported: Exported) -> Iterable[tuple[str, str]]:
     """Every setting of the conditioning sections that the study did not search, defaults included."""
-    data = config.model_dump(mode="json", by_alias=True)
+    data = exported.config.model_dump(mode="json", by_alias=True)
+    searched = space_of(exported.config, exported.study.decisions)
     for section in CONDITIONS:
         for path, value in _leaves(data[section], section):
-            if path.rpartition(".")[2] not in config.search_space:
+            if path.rpartition(".")[2] not in searched:
                 yield path, str(value)
 
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
 from typing import Literal
 
-from tuner.config.schema import Dimension, StudyConfig
+from tuner.config.schema import Dimension
 from tuner.records import Params
 
 EDGE_SHARE = 0.05
 """A value within this share of the range from its end counts as being at the edge (ours)."""
 
 
-def edge_of(config: StudyConfig, name: str, *, params: Params) -> Literal["lower", "upper"] | None:
+Edge = Literal["lower", "upper"]
+
+
+def edges_of(space: Mapping[str, Dimension], params: Params) -> dict[str, Edge]:
+    """The edges that a point leans on, by name."""
+    return {name: edge for name in space if (edge := edge_of(space, name, params=params))}
+
+
+def edge_of(space: Mapping[str, Dimension], name: str, *, params: Params) -> Edge | None:
     """The edge that a point's value leans on; None inside the range, and for choices."""
-    dimension, value = config.search_space[name], params.get(name)
+    dimension, value = space[name], params.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or dimension.low is None or dimension.high is None:
         return None
     place = _share(dimension, float(value), low=dimension.low, high=dimension.high)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tuner.analysis.seeds import pooled_seed_deviation
-from tuner.config.schema import StudyConfig
+from tuner.config.schema import Dimension, StudyConfig
 from tuner.protocol.answer import replicas, value_of
+from tuner.protocol.space import space_of
 from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
 from tuner.report.distribution import BestSteps, best_steps, judged_rounds
 from tuner.report.so_far import answer_so_far
@@ -32,6 +34,11 @@ class Source:
     def rounds(self) -> tuple[PhaseRecord, ...]:
         """The phases whose budgets are judged: no sweep, no probe, no tuning of the decay."""
         return judged_rounds(self.study)
+
+    @property
+    def space(self) -> Mapping[str, Dimension]:
+        """The search space that binds, as decided where it was left to the study."""
+        return space_of(self.config, self.study.decisions)
 
     def lengths(self) -> Lengths:
         return Lengths.of(self.study)

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from tuner.config.schema import Dimension, StudyConfig
+from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
 from tuner.trials.outcomes import optuna_end
 
@@ -41,7 +42,7 @@ class Mirror:
             may_be_cut = phase.plan.stop_when_dominated and not phase.is_closed
             for trial in started:
                 if trial.trial not in self._ids_of(phase, record.name):
-                    self._add(phase, trial, study=record.name)
+                    self._add(phase, trial, record=record)
                 if trial.is_ended and not may_be_cut:
                     self._end(phase, trial, record=record)
 
@@ -75,19 +76,19 @@ class Mirror:
             self._ended |= {trial.user_attrs[TRIAL_ATTRIBUTE] for trial in known if trial.state.is_finished()}
         return self._ids[name]
 
-    def _add(self, phase: PhaseRecord, trial: TrialRecord, *, study: str) -> None:
+    def _add(self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord) -> None:
         template = create_trial(
             state=TrialState.RUNNING,
             params=dict(trial.params),
-            distributions=self._distributions(phase, trial),
+            distributions=self._distributions(phase, trial, record=record),
             user_attrs={
                 TRIAL_ATTRIBUTE: trial.trial,
                 "max_train_steps": trial.spec.max_train_steps,
                 "seed": trial.spec.seed,
             },
         )
-        added = self._storage.create_new_trial(self._study(phase, study)._study_id, template_trial=template)
-        self._ids_of(phase, study)[trial.trial] = added
+        added = self._storage.create_new_trial(self._study(phase, record.name)._study_id, template_trial=template)
+        self._ids_of(phase, record.name)[trial.trial] = added
 
     def _end(self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord) -> None:
         if trial.trial in self._ended:
@@ -108,8 +109,10 @@ class Mirror:
         study.tell(frozen.number, end.value, state=end.state)
         self._ended.add(trial.trial)
 
-    def _distributions(self, phase: PhaseRecord, trial: TrialRecord) -> dict[str, BaseDistribution]:
-        space = {} if phase.plan.kind == "budget_sweep" else self._config.search_space
+    def _distributions(
+        self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord
+    ) -> dict[str, BaseDistribution]:
+        space = {} if phase.plan.kind == "budget_sweep" else space_of(self._config, record.decisions)
         rates = self._config.budget_sweep.learning_rates
         sweep = Dimension(low=rates.low, high=rates.high, scale="log")
         tried = {name: [other.params.get(name) for other in phase.trials] for name in trial.params}

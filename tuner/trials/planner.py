@@ -11,13 +11,16 @@ from dataclasses import replace
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
 from tuner.protocol.runs import round_trials
+from tuner.protocol.space import space_of
 from tuner.records import (
+    AddTrials,
     Conclude,
     Decision,
     Evaluation,
     GiveUp,
     Move,
     OpenPhase,
+    PhaseRecord,
     StudyRecord,
     Wait,
     WorkloadFacts,
@@ -26,7 +29,7 @@ from tuner.storage.leases import Lease
 from tuner.storage.store import Store
 from tuner.trials.facts import stored_facts
 from tuner.trials.mirror import Mirror
-from tuner.trials.search import halton_points
+from tuner.trials.proposals import propose
 
 _NO_TEST = Decision(
     kind="test", reason="No test score: the weights of the best step are missing or damaged, and are not made up."
@@ -66,8 +69,8 @@ class Planner:
         self._sync(record)
         assert self._facts is not None
         move = next_move(self._config, self._facts, record)
-        if isinstance(move, OpenPhase) and move.num_points:
-            move = self._with_points(move)
+        if isinstance(move, OpenPhase | AddTrials) and move.num_points:
+            move = self._with_points(move, record)
         if not isinstance(move, Wait | Conclude | GiveUp):
             self._store.apply(self._lease, move)
         return move, record
@@ -107,8 +110,12 @@ class Planner:
             decisions = (*decisions, Decision(kind="numerics", reason=reason, numbers={"trials": list(mixed)}))
         return replace(move, answer=replace(move.answer, sharing=sharing), decisions=decisions)
 
-    def _with_points(self, move: OpenPhase) -> OpenPhase:
+    def _with_points(self, move: OpenPhase | AddTrials, record: StudyRecord) -> Move:
+        """The move with the points that it asks the search for."""
         assert self._facts is not None
-        points = halton_points(self._config.search_space, move.num_points, seed=self._config.seed, phase=move.plan.name)
-        trials = round_trials(self._config, self._facts, move.plan, points)
+        phase = PhaseRecord(plan=move.plan) if isinstance(move, OpenPhase) else record.phase(move.phase)
+        space = space_of(self._config, (*record.decisions, *move.decisions))
+        within = move.within if isinstance(move, AddTrials) else {}
+        points = propose(self._config, space, phase, num_points=move.num_points, within=within)
+        trials = round_trials(self._config, self._facts, phase.plan, points, first=len(phase.trials))
         return replace(move, trials=trials, num_points=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuner.records import TrialRecord
 from tuner.report.figures.axes import AxisPanel, AxisPoint, draw_axes
-from tuner.report.search_edges import edge_of
+from tuner.report.search_edges import edges_of
 from tuner.report.section import Drawing, Section
 from tuner.report.source import Source
 from tuner.report.wording import value_text
@@ -14,7 +14,7 @@ def axis_sections(source: Source) -> list[Section]:
     """One section with a panel per searched hyperparameter that the rounds have tried."""
     trials = [trial for phase in source.rounds for trial in phase.trials if trial.outcome is not None]
     shown = [trial for trial in trials if trial.outcome and trial.outcome.kind in ("complete", "infeasible")]
-    panels = [panel for name in source.config.search_space if (panel := _panel(source, name, shown)).points]
+    panels = [panel for name in source.space if (panel := _panel(source, name, shown)).points]
     if not panels or not any(point.value is not None for panel in panels for point in panel.points):
         return []
     plan = source.rounds[0].plan.eval
@@ -40,12 +40,8 @@ def _claim(source: Source) -> str:
     best = source.best_trial()
     if best is None:
         return "No trial is best yet."
-    leaning = {
-        name: edge for name in source.config.search_space if (edge := edge_of(source.config, name, params=best.params))
-    }
-    at = ", ".join(
-        f"{name}={value_text(best.params[name])}" for name in source.config.search_space if name in best.params
-    )
+    leaning = edges_of(source.space, best.params)
+    at = ", ".join(f"{name}={value_text(best.params[name])}" for name in source.space if name in best.params)
     if not leaning:
         return f"The best point ({at}) lies inside the search space on every axis."
     told = ", ".join(f"{name} at its {edge} edge" for name, edge in leaning.items())
@@ -53,7 +49,7 @@ def _claim(source: Source) -> str:
 
 
 def _panel(source: Source, name: str, trials: list[TrialRecord]) -> AxisPanel:
-    dimension, best = source.config.search_space[name], source.best_trial()
+    dimension, best = source.space[name], source.best_trial()
     edges = None if dimension.low is None or dimension.high is None else (dimension.low, dimension.high)
     points = tuple(
         AxisPoint(

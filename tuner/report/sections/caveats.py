@@ -8,7 +8,7 @@ from tuner.analysis.best_steps import noise, sign_of
 from tuner.config.schema import CausalLMWorkload
 from tuner.protocol.answer import replicas
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, PhaseRecord, TrialRecord
-from tuner.report.search_edges import edge_of
+from tuner.report.search_edges import edges_of
 from tuner.report.section import Section, Table
 from tuner.report.source import Source, values_by_point
 from tuner.report.wording import number
@@ -53,9 +53,7 @@ def _tokens(workload: CausalLMWorkload) -> str:
 
 
 def _edges(source: Source, best: TrialRecord) -> str:
-    edges = {
-        name: edge for name in source.config.search_space if (edge := edge_of(source.config, name, params=best.params))
-    }
+    edges = edges_of(source.space, best.params)
     if not edges:
         return "No: it lies inside the range on every axis."
     return "Yes: " + ", ".join(f"{name} is at its {edge} edge; widen it" for name, edge in edges.items()) + "."

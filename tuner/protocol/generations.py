@@ -1,0 +1,54 @@
+"""How many points round 1 asks for at a time: all at once, or generation by generation if a sampler learns (D3).
+
+A generation is asked for only when every earlier trial has ended. So proposals do not depend on who finished first, nor
+on how many workers there are, and a crash in between changes nothing.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from tuner.config.schema import StudyConfig
+from tuner.records import AddTrials, Decision, PhaseRecord
+
+ADAPTIVE = ("tpe", "gp")
+
+MAX_STARTUP = 10
+"""So many points at most come from Halton before a sampler learns from them (ours; Optuna's own start-up)."""
+
+
+def is_adaptive(config: StudyConfig) -> bool:
+    """Whether the sampler learns from trials that ended."""
+    return config.round_1.sampler in ADAPTIVE
+
+
+def num_startup(config: StudyConfig) -> int:
+    """Points of an adaptive search that come from Halton: whole generations, about half of the trials, at most ten."""
+    wanted = min(MAX_STARTUP, config.round_1.num_trials // 2)
+    return config.round_1.parallelism * max(1, ceil(wanted / config.round_1.parallelism))
+
+
+def first_points(config: StudyConfig) -> int:
+    """Points that round 1 opens with."""
+    return min(config.round_1.parallelism, config.round_1.num_trials) if is_adaptive(config) else _wanted(config)
+
+
+def next_generation(config: StudyConfig, phase: PhaseRecord) -> AddTrials | None:
+    """The next generation of a phase whose trials have all ended; None when it has all that it was to have."""
+    known = len(phase.trials)
+    count = min(config.round_1.parallelism, _wanted(config) - known)
+    if not is_adaptive(config) or count <= 0:
+        return None
+    infeasible = sum(trial.outcome is not None and trial.outcome.kind == "infeasible" for trial in phase.trials)
+    source = config.round_1.sampler if known >= num_startup(config) else "halton (the start of the search)"
+    reason = (
+        f"{count} more of {_wanted(config)} points join {phase.name}, proposed by {source} when the first {known} had "
+        f"ended ({infeasible} infeasible) (playbook, Round 1)."
+    )
+    numbers = {"first": known, "num_points": count, "num_infeasible": infeasible}
+    decision = Decision(kind="generation", phase=phase.name, reason=reason, numbers=numbers)
+    return AddTrials(phase=phase.name, num_points=count, decisions=(decision,))
+
+
+def _wanted(config: StudyConfig) -> int:
+    return config.round_1.num_trials

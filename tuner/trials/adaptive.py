@@ -1,0 +1,100 @@
+"""TPE and GP proposals as a pure function of stored rows: asking again gives the same points (D3).
+
+Each proposal comes from a fresh sampler seeded by H(study seed, phase, number), on an in-memory study rebuilt from the
+generations that have ended. Points of one generation see each other as running, so that they spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.trial import FrozenTrial, create_trial
+
+from tuner.config.scales import place, share_of
+from tuner.config.schema import Dimension
+from tuner.records import Direction, Params, TrialRecord, Value
+from tuner.trials.outcomes import sampler_end
+from tuner.trials.search import point_seed
+
+SAMPLERS: dict[str, type[TPESampler] | type[GPSampler]] = {"tpe": TPESampler, "gp": GPSampler}
+
+
+def adaptive_points(
+    sampler: str, space: Mapping[str, Dimension], numbers: Sequence[int], *, seed: tuple[int, str], past: Past
+) -> list[dict[str, Value]]:
+    """One generation: a point for each of `numbers`, in that order; `seed` is the study's with the phase's name."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    distributions = {name: _distribution(dimension) for name, dimension in sorted(space.items())}
+    study = optuna.create_study(direction=past.direction)
+    for trial in past.told():
+        if space.keys() <= trial.params.keys():
+            study.add_trial(_rebuilt(trial, space, distributions=distributions, worst=past.worst()))
+    points = []
+    for number in numbers:
+        study.sampler = _fresh(sampler, point_seed(*seed, number))
+        shares = study.ask(distributions).params
+        points.append({name: _value(space[name], shares[name]) for name in sorted(space)})
+    return points
+
+
+class Past:
+    """The trials of the generations that have ended, as a sampler may see them."""
+
+    def __init__(self, trials: Sequence[TrialRecord], direction: Direction) -> None:
+        assert all(trial.is_ended for trial in trials), "a generation sees only complete earlier ones"
+        self._trials, self.direction = sorted(trials, key=lambda trial: trial.number), direction
+
+    def told(self) -> list[TrialRecord]:
+        """Those that say something about their point, by number: not the crashed ones."""
+        return [trial for trial in self._trials if sampler_end(trial, worst=0.0) is not None]
+
+    def worst(self) -> float:
+        """The worst value of a feasible trial, which stands for what an infeasible one has not."""
+        values = [trial.best_value for trial in self._trials if trial.is_feasible and trial.best_value is not None]
+        return (max if self.direction == "minimize" else min)(values, default=0.0)
+
+
+def _fresh(sampler: str, seed: int) -> BaseSampler:
+    # The first points are Halton's: no sampler starts up by itself.
+    return SAMPLERS[sampler](seed=seed % 2**32, n_startup_trials=1)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    """Shares of the range in the searched scale: Optuna has no `1 - x` in log scale. Choices go by their index."""
+    if dimension.choices is not None:
+        return CategoricalDistribution(range(len(dimension.choices)))
+    return FloatDistribution(0.0, 1.0)
+
+
+def _value(dimension: Dimension, share: float) -> Value:
+    return dimension.choices[int(share)] if dimension.choices is not None else place(dimension, share)
+
+
+def _share(dimension: Dimension, value: Value) -> float:
+    if dimension.choices is not None:
+        alike = [(type(choice), choice) for choice in dimension.choices]  # 1 and true are different choices
+        return alike.index((type(value), value)) if (type(value), value) in alike else dimension.choices.index(value)  # type: ignore[arg-type]
+    assert isinstance(value, int | float)
+    return min(max(share_of(dimension, value), 0.0), 1.0)
+
+
+def _rebuilt(
+    trial: TrialRecord,
+    space: Mapping[str, Dimension],
+    *,
+    distributions: dict[str, BaseDistribution],
+    worst: float,
+) -> FrozenTrial:
+    end = sampler_end(trial, worst=worst)
+    assert end is not None
+    params: Params = trial.params
+    return create_trial(
+        state=end.state,
+        value=end.value,
+        params={name: _share(space[name], params[name]) for name in distributions},
+        distributions=distributions,
+        constraints={"infeasible": end.constraint},
+    )
