@@ -16,6 +16,7 @@ from tuner.analysis.best_steps import best, first_good_step
 from tuner.analysis.divergence import is_diverged
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.measured import NOTHING_MEASURED, Measured
 from tuner.protocol.runs import round_trials
 from tuner.records import (
     TRAIN_SAMPLE,
@@ -48,10 +49,10 @@ FACTS = WorkloadFacts(
     hyperparameters=("dropout",),
 )
 
-Measured = tuple[float, float]
+Losses = tuple[float, float]
 """Loss on the training sample and on the validation set."""
 
-World = Callable[[RunSpec, int], Measured | str]
+World = Callable[[RunSpec, int], Losses | str]
 """What a run measures at a step; or "non-finite", or "crash"."""
 
 
@@ -80,6 +81,8 @@ class Lab:
     world: World
     seed: int = 0
     facts: WorkloadFacts = FACTS
+    measured: Measured = NOTHING_MEASURED
+    """What the workers have spent, as every move of the study is told."""
     error: Callable[[RunSpec, int], float] | None = None
     """Validation error, for studies whose objective it is."""
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -115,8 +118,8 @@ class Lab:
         """Play the study to its end; each question is asked twice and must get the same answer."""
         for _ in range(max_moves):
             study = self.study
-            move = next_move(self.config, self.facts, study)
-            assert move == next_move(self.config, self.facts, study)
+            move = next_move(self.config, self.facts, study, measured=self.measured)
+            assert move == next_move(self.config, self.facts, study, measured=self.measured)
             if isinstance(move, Wait):
                 self._train()
                 continue
@@ -244,7 +247,7 @@ class Lab:
             return self._ended(trial, Outcome("stopped", "dominated"))
         if step < trial.spec.max_train_steps:
             return trial
-        return replace(trial, state="paused") if plan.fit else self._ended(trial, Outcome("complete"))
+        return replace(trial, state="paused") if plan.is_sweep else self._ended(trial, Outcome("complete"))
 
     def _stop_step(self, phase: str) -> float:
         fitted = [t.last_step for t in self.trials(phase) if t.outcome == Outcome("complete", "fitted")]
@@ -267,7 +270,7 @@ def bowl(
     Validation loss lies 0.2 above; it rises again after `overfit_from` steps. Above `explode_above` loss is not finite.
     """
 
-    def measure(spec: RunSpec, step: int) -> Measured | str:
+    def measure(spec: RunSpec, step: int) -> Losses | str:
         if spec.learning_rate > explode_above and step >= 40:
             return "non-finite"
         distance = abs(math.log10(spec.learning_rate / optimum))
@@ -291,7 +294,7 @@ def trained(progress: Callable[[int], float], *, decay_gain: float = 0.1, noise:
     """
     usual = bowl()
 
-    def measure(spec: RunSpec, step: int) -> Measured | str:
+    def measure(spec: RunSpec, step: int) -> Losses | str:
         length = spec.schedule.decay_steps
         if not length:
             return usual(spec, step)

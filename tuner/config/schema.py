@@ -176,7 +176,14 @@ class Budget(Section):
     perfect_fit: PerfectFit | None = setting(
         None,
         change="decision",
-        description="default: train error <= 0.01 for classifiers; a language model states its own",
+        description="default: train error <= 0.01 for classifiers; a study of loss may state its own; without it the "
+        "sweep ends where the training loss saturates",
+    )
+    production_steps: Positive | None = setting(
+        None,
+        change="decision",
+        description="compute-bound: the length of the real run, which round 2 has; round 1 gets 10 % of it; default: "
+        "what limits.run_hours buys",
     )
 
     @model_validator(mode="after")
@@ -187,6 +194,17 @@ class Budget(Section):
                 "lower the guess or raise max_steps"
             )
         return self
+
+
+class Limits(Section):
+    """What time allows."""
+
+    run_hours: float | None = setting(
+        None,
+        change="decision",
+        description="compute-bound: the longest that one run may take; buys steps at the sweep's measured step time",
+        gt=0,
+    )
 
 
 class LearningRates(Section):
@@ -327,9 +345,16 @@ class StudyConfig(Section):
         0, change="recipe", description="every random choice follows from it"
     )
     workload: Workload = setting(change="recipe", description="model, data and metric")
+    workload_kind: Literal["auto", "not_compute_bound", "compute_bound", "saturated"] = setting(
+        "auto",
+        change="decision",
+        description="how long runs may get: not_compute_bound: until the training set is fitted; saturated: until its "
+        "metric stops moving; compute_bound: as long as patience lasts; auto: the sweep decides, and says why",
+    )
     training: Training = setting(Training(), change="recipe", description="one training run")
     evaluation: Evaluation = setting(Evaluation(), change="decision", description="what is measured")
     budget: Budget = setting(change="decision", description="how long runs may get")
+    limits: Limits = setting(Limits(), change="decision", description="what time allows")
     budget_sweep: BudgetSweep = setting(BudgetSweep(), change="decision", description="first phase")
     search_space: dict[str, Dimension] = setting(change="decision", description="hyperparameters that rounds search")
     round_1: Round1 = setting(Round1(), change="decision", description="second phase")

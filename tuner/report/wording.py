@@ -7,7 +7,18 @@ from typing import Self
 
 from tuner.records import Decision, Params, StudyRecord, TrialRecord, Value
 
-DECIDING_KINDS = ("budget", "widened", "verdict", "adjusted", "decay", "carried_over", "answer", "gave_up")
+DECIDING_KINDS = (
+    "workload_kind",
+    "production",
+    "budget",
+    "widened",
+    "verdict",
+    "adjusted",
+    "decay",
+    "carried_over",
+    "answer",
+    "gave_up",
+)
 
 
 def number(value: float) -> str:

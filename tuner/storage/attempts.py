@@ -10,6 +10,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from tuner.protocol.measured import Measured
 from tuner.storage.clock import timestamp
 from tuner.storage.tables import attempts, trials
 
@@ -52,6 +53,19 @@ def advance(connection: Connection, trial: int, *, epoch: int, to_step: int, sec
         attempts.c.trial_id == trial
     )
     connection.execute(update(trials).where(trials.c.id == trial).values(steps_executed=executed.scalar_subquery()))
+
+
+def measured(connection: Connection, study: int) -> Measured:
+    """Steps and seconds of all attempts of a study, those of its running trials included."""
+    spent = sum(
+        (func.sum(attempts.c[f"seconds_{account}"]) for account in ACCOUNTS[1:]), func.sum(attempts.c.seconds_train)
+    )
+    row = connection.execute(
+        select(func.sum(attempts.c.to_step - attempts.c.from_step), spent)
+        .join(trials, trials.c.id == attempts.c.trial_id)
+        .where(trials.c.study_id == study)
+    ).one()
+    return Measured(num_steps=int(row[0] or 0), worker_seconds=float(row[1] or 0.0))
 
 
 def end(connection: Connection, trial: int, *, epoch: int, how: HowEnded) -> None:

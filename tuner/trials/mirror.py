@@ -109,7 +109,7 @@ class Mirror:
         self._ended.add(trial.trial)
 
     def _distributions(self, phase: PhaseRecord, trial: TrialRecord) -> dict[str, BaseDistribution]:
-        space = {} if phase.plan.kind == "budget_sweep" else self._config.search_space
+        space = {} if phase.plan.kind in ("budget_sweep", "cooldown") else self._config.search_space
         rates = self._config.budget_sweep.learning_rates
         sweep = Dimension(low=rates.low, high=rates.high, scale="log")
         tried = {name: [other.params.get(name) for other in phase.trials] for name in trial.params}

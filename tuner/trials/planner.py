@@ -65,7 +65,7 @@ class Planner:
         record = self.record()
         self._sync(record)
         assert self._facts is not None
-        move = next_move(self._config, self._facts, record)
+        move = next_move(self._config, self._facts, record, measured=self._store.measured(self._config.study))
         if isinstance(move, OpenPhase) and move.num_points:
             move = self._with_points(move)
         if not isinstance(move, Wait | Conclude | GiveUp):
