@@ -16,6 +16,7 @@ from tuner.analysis.best_steps import best, first_good_step
 from tuner.analysis.divergence import is_diverged
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.limits import is_out_of_time
 from tuner.protocol.measured import NOTHING_MEASURED, Measured
 from tuner.protocol.runs import round_trials
 from tuner.records import (
@@ -83,6 +84,8 @@ class Lab:
     facts: WorkloadFacts = FACTS
     measured: Measured = NOTHING_MEASURED
     """What the workers have spent, as every move of the study is told."""
+    seconds_per_step: Callable[[int], float] | None = None
+    """How long a step takes, by the number of steps before it: then `measured` follows what was trained."""
     error: Callable[[RunSpec, int], float] | None = None
     """Validation error, for studies whose objective it is."""
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -215,18 +218,21 @@ class Lab:
 
     def _train(self) -> None:
         """Let random trials take their next evaluation until none may run."""
-        while able := [t for phase in self.phases for t in phase.trials if t.state in ("waiting", "running")]:
+        while not is_out_of_time(self.config, self.measured) and (
+            able := [t for phase in self.phases for t in phase.trials if t.state in ("waiting", "running")]
+        ):
             trial = self.random.choice(able)
             # Some workers are slow, some run on: any number of evaluations before another gets its turn.
             for _ in range(self.random.choice((1, 1, 2, 50))):
                 trial = self._step(trial)
                 self._put_trial(trial)
-                if trial.state != "running":
+                if trial.state != "running" or is_out_of_time(self.config, self.measured):
                     break
 
     def _step(self, trial: TrialRecord) -> TrialRecord:
         plan = self.study.phase(trial.phase).plan
         step = min(s for s in trial.spec.eval_steps() if s > trial.last_step)
+        self._clock(step - trial.last_step)
         measured = self.world(trial.spec, step)
         if measured == "crash":
             return self._ended(trial, Outcome("crashed", "ran out of luck"))
@@ -248,6 +254,17 @@ class Lab:
         if step < trial.spec.max_train_steps:
             return trial
         return replace(trial, state="paused") if plan.is_sweep else self._ended(trial, Outcome("complete"))
+
+    def _clock(self, num_steps: int) -> None:
+        if self.seconds_per_step is None:
+            return
+        spent, before = num_steps * self.seconds_per_step(self.measured.num_steps), self.measured
+        self.measured = replace(
+            before,
+            num_steps=before.num_steps + num_steps,
+            worker_seconds=before.worker_seconds + spent,
+            elapsed_seconds=before.elapsed_seconds + spent / before.num_workers,
+        )
 
     def _stop_step(self, phase: str) -> float:
         fitted = [t.last_step for t in self.trials(phase) if t.outcome == Outcome("complete", "fitted")]

@@ -40,4 +40,5 @@ def kind_problems(config: StudyConfig) -> Iterator[Problem]:
 
 def has_length(config: StudyConfig) -> bool:
     """Whether anything says how long a compute-bound run is to be."""
-    return config.budget.production_steps is not None or config.limits.run_hours is not None
+    limits = config.limits
+    return any(given is not None for given in (config.budget.production_steps, limits.run_hours, limits.study_hours))

@@ -197,14 +197,29 @@ class Budget(Section):
 
 
 class Limits(Section):
-    """What time allows."""
+    """Hard caps on time: what does not fit is cut, in a stated order, and said so."""
 
+    study_hours: float | None = setting(
+        None,
+        change="decision",
+        description="the whole study, without interruptions; cut first: seeds, then points, then whole phases",
+        gt=0,
+    )
     run_hours: float | None = setting(
         None,
         change="decision",
         description="compute-bound: the longest that one run may take; buys steps at the sweep's measured step time",
         gt=0,
     )
+
+    @model_validator(mode="after")
+    def _run_is_within(self) -> Limits:
+        if self.study_hours is not None and self.run_hours is not None and self.run_hours > self.study_hours:
+            raise ValueError(
+                f"run_hours={self.run_hours:g} is more than study_hours={self.study_hours:g}, which no run can take; "
+                "lower run_hours or raise study_hours"
+            )
+        return self
 
 
 class LearningRates(Section):

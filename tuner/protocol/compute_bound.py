@@ -95,6 +95,9 @@ def production_length(config: StudyConfig, measured: Measured) -> Length | str:
             f"limits.run_hours={number(hours)}: no step was measured in this study, since all were shared with others; "
             f"state budget.production_steps; {AS_ANOTHER}"
         )
+    if (shared := _steps_left(config, measured)) is not None:
+        told = f"what is left of limits.study_hours={number(config.limits.study_hours or 0)} buys for both rounds"
+        return Length(steps=shared, why=told, numbers=numbers)
     return (
         "nothing says how long a compute-bound run is to be; state budget.production_steps, or limits: {run_hours: ...}"
         f"; {AS_ANOTHER}"
@@ -105,6 +108,18 @@ def steps_bought(hours: float, measured: Measured) -> int | None:
     """The updates of one run that so many hours buy; None before any was measured."""
     each = measured.seconds_per_step
     return None if each is None else int(hours * SECONDS_PER_HOUR / each)
+
+
+def _steps_left(config: StudyConfig, measured: Measured) -> int | None:
+    """The length at which round 1, at 10 % of it, and round 2 take what is left of the study's hours."""
+    hours, each = config.limits.study_hours, measured.seconds_per_step
+    if hours is None or each is None:
+        return None
+    left = max(0.0, hours * SECONDS_PER_HOUR - measured.elapsed_seconds)
+    runs = ROUND_1_SHARE * config.round_1.num_trials
+    if config.round_2 is not None:
+        runs += config.round_2.num_trials * config.round_2.num_seeds + config.round_2.lower_rate_twin
+    return max(1, int(left * measured.num_workers / each / runs))
 
 
 def round_1_steps(production: int) -> int:

@@ -87,9 +87,9 @@ def still_improving(config: StudyConfig, metric: str, *, leader: TrialRecord, mo
         )
         numbers |= {"before": moved.before, "level": moved.level, "gain": moved.gain, "needed": moved.needed}
     rate = number_in(leader.params, "learning_rate", leader.spec.learning_rate)
-    reason = (
-        f"train {metric} still improves at budget.max_steps={config.budget.max_steps} ({told}; rate {number(rate)})"
-    )
+    longest, reached = config.budget.max_steps, leader.last_step
+    where = f"budget.max_steps={longest}" if reached >= longest else f"{steps(reached)}, where the hours end the sweep"
+    reason = f"train {metric} still improves at {where} ({told}; learning_rate {number(rate)})"
     return kind_decision("compute_bound", reason, numbers)
 
 

@@ -12,10 +12,15 @@ SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Updates carried out so far, and the seconds of workers that they took with evaluations, checkpoints and setup."""
+    """Updates carried out so far, and the seconds of workers that they took with evaluations, checkpoints and setup.
+
+    `elapsed_seconds` is the time of all runs of the study, without what lay between them; `num_workers` share the work.
+    """
 
     num_steps: int = 0
     worker_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+    num_workers: int = 1
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -23,6 +28,11 @@ class Measured:
         if self.num_steps <= 0 or self.worker_seconds <= 0:
             return None
         return self.worker_seconds / self.num_steps
+
+    def seconds_for(self, num_steps: float) -> float | None:
+        """Seconds that all workers together need for so many updates."""
+        each = self.seconds_per_step
+        return None if each is None else num_steps * each / self.num_workers
 
 
 NOTHING_MEASURED = Measured()

@@ -6,7 +6,7 @@ must not lie on the edge of the grid, else the grid grows there. Only final reco
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from tuner.analysis.steps_to_fit import nearby_thresholds, steps_to_fit
@@ -25,6 +25,7 @@ from tuner.protocol.kinds import (
     still_improving,
     sweep_fit,
 )
+from tuner.protocol.limits import SWEEP_SHARE, cut, fits
 from tuner.protocol.measured import Measured
 from tuner.protocol.runs import check_first_guess, check_names, eval_cadence, sweep_trial, switched_off, warmup_steps
 from tuner.protocol.saturated import best_movement, goal_of, saturated, saturated_standings
@@ -114,9 +115,12 @@ def advance_sweep(
     seen = best_movement(study, phase) if _may_saturate(config, phase) else None
     if seen is not None and seen[1].is_still:
         return _saturate(config, facts, study=study, phase=phase, decided=saturated(phase, *seen))
-    return _next_rung(config, study, phase=phase) or _exhausted(
-        config, facts, study=study, phase=phase, measured=measured
-    )
+    longer = _next_rung(config, study, phase=phase)
+    too_long = None if longer is None else _cap(config, longer, phase=phase, measured=measured)
+    if longer is not None and too_long is None:
+        return longer
+    end = _exhausted(config, facts, study=study, phase=phase, measured=measured)
+    return end if too_long is None else replace(end, decisions=(too_long, *end.decisions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ def _may_saturate(config: StudyConfig, phase: PhaseRecord) -> bool:
     return config.workload_kind in ("auto", "saturated") and rung >= 2 * first_guess
 
 
-def _next_rung(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move | None:
+def _next_rung(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> RaiseTarget | None:
     """Let the rates go on to the next rung; None if there is none."""
     metric, fit, going = watched(phase.plan), phase.plan.fit, _on_rung(phase)
     rung = going[0].spec.max_train_steps
@@ -186,9 +190,18 @@ def _next_rung(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -
     return RaiseTarget(phase=SWEEP, trials=ids, max_train_steps=target, decisions=(decision,))
 
 
+def _cap(config: StudyConfig, rung: RaiseTarget, *, phase: PhaseRecord, measured: Measured) -> Decision | None:
+    """The decision to end the sweep before a rung that its share of the study's hours does not hold; None if it does."""
+    more = len(rung.trials) * (rung.max_train_steps - _on_rung(phase)[0].spec.max_train_steps)
+    if fits(config, measured, more, share=SWEEP_SHARE):
+        return None
+    what = f"the sweep ends before its rung of {steps(rung.max_train_steps)}, beyond its 15 % of the hours"
+    return cut(SWEEP, what, config, measured, num_steps=more)
+
+
 def _exhausted(
     config: StudyConfig, facts: WorkloadFacts, *, study: StudyRecord, phase: PhaseRecord, measured: Measured
-) -> Move:
+) -> OpenPhase | GiveUp:
     """The longest run allowed neither fitted nor saturated: compute-bound, if anything says how long is long."""
     metric, seen = watched(phase.plan), best_movement(study, phase)
     leader = min(_on_rung(phase), key=lambda trial: (_lowest(study, trial, metric), trial.number))
@@ -196,7 +209,9 @@ def _exhausted(
     improved = bool(curve) and min(value for _, value in curve) < curve[0][1]
     if config.workload_kind == "auto" and has_length(config) and improved:
         found = still_improving(config, metric, leader=leader, moved=None if seen is None else seen[1])
-        return end_compute_bound(config, facts, study=study, phase=phase, measured=measured, found=found)
+        begun = end_compute_bound(config, facts, study=study, phase=phase, measured=measured, found=found)
+        assert isinstance(begun, OpenPhase | GiveUp), "its cooldown is not open yet"
+        return begun
     return nothing_ended(config, phase, leader=leader, curve=curve)
 
 

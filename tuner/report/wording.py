@@ -10,6 +10,8 @@ from tuner.records import Decision, Params, StudyRecord, TrialRecord, Value
 DECIDING_KINDS = (
     "workload_kind",
     "production",
+    "cut",
+    "out_of_time",
     "budget",
     "widened",
     "verdict",

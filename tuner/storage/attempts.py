@@ -6,6 +6,7 @@ Rule: an attempt's numbers only say what was spent, never what the trial is wort
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -66,6 +67,23 @@ def measured(connection: Connection, study: int) -> Measured:
         .where(trials.c.study_id == study)
     ).one()
     return Measured(num_steps=int(row[0] or 0), worker_seconds=float(row[1] or 0.0))
+
+
+def elapsed_seconds(connection: Connection, study: int) -> float:
+    """How long at least one worker was at work on a study: interruptions do not count."""
+    spent = sum((attempts.c[f"seconds_{account}"] for account in ACCOUNTS[1:]), attempts.c.seconds_train)
+    rows = connection.execute(
+        select(attempts.c.started_at, spent.label("spent"))
+        .join(trials, trials.c.id == attempts.c.trial_id)
+        .where(trials.c.study_id == study)
+        .order_by(attempts.c.started_at)
+    )
+    total, until = 0.0, float("-inf")
+    for row in rows:
+        start = datetime.fromisoformat(row.started_at).timestamp()
+        total += max(0.0, start + row.spent - max(start, until))
+        until = max(until, start + row.spent)
+    return total
 
 
 def end(connection: Connection, trial: int, *, epoch: int, how: HowEnded) -> None:

@@ -159,6 +159,15 @@ class Store:
         with self._database.read() as connection:
             return attempts.measured(connection, studies.find(connection, name).id)
 
+    def elapsed_seconds(self, name: str) -> float:
+        """How long at least one worker was at work on a study: interruptions do not count.
+
+        Raises:
+            StudyError: if there is none of that name.
+        """
+        with self._database.read() as connection:
+            return attempts.elapsed_seconds(connection, studies.find(connection, name).id)
+
     # ------------------------------------------------------------ the planner
 
     def is_running(self, name: str) -> bool:
