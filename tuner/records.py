@@ -142,7 +142,7 @@ class Evaluation:
 TrialState = Literal["waiting", "running", "paused", "ended"]
 """waiting: may be claimed. running: leased. paused: at its target, which may be raised. ended: has an outcome."""
 
-PhaseKind = Literal["budget_sweep", "round_1", "probe", "decay", "round_2"]
+PhaseKind = Literal["budget_sweep", "cooldown", "round_1", "probe", "decay", "round_2"]
 StudyState = Literal["running", "finished", "interrupted", "no_answer"]
 
 
@@ -165,6 +165,11 @@ class PhasePlan:
     eval: EvalSpec
     fit: FitRule | None = None
     stop_when_dominated: bool = False
+
+    @property
+    def is_sweep(self) -> bool:
+        """Trials pause at their target, which may rise, and keep no best weights: no model is chosen among them."""
+        return self.kind == "budget_sweep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,9 +56,23 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
         (["evaluation.metric=accuracy"], '"accuracy" is not measured by a causal_lm workload; use loss or perplexity'),
         (["evaluation.direction=maximize"], "maximize contradicts evaluation.metric loss, whose direction is minimize"),
         (
-            ["budget.perfect_fit=null"],
+            ["budget.perfect_fit=null", "workload_kind=not_compute_bound"],
             "budget.perfect_fit: missing; a language model states its own: perfect_fit: {metric:",
         ),
+        (["workload_kind=saturated"], "saturated looks for no perfect fit, but budget.perfect_fit is given; remove it"),
+        (
+            ["workload_kind=not_compute_bound", "budget.production_steps=9000"],
+            "not_compute_bound takes its length from the sweep, but budget.production_steps=9000 is given; remove it",
+        ),
+        (
+            ["workload_kind=not_compute_bound", "limits.run_hours=2"],
+            "not_compute_bound takes its length from the sweep, but limits.run_hours=2 is given; remove it",
+        ),
+        (
+            ["workload_kind=compute_bound", "budget.perfect_fit=null"],
+            "compute_bound needs a length that patience sets; add budget.production_steps, or limits: {run_hours: ...}",
+        ),
+        (["limits.run_hours=0"], "limits.run_hours: 0"),
         (["budget.perfect_fit.metric=error"], '"error" is not measured by a causal_lm workload'),
         (["budget.perfect_fit.at_most=0"], "perfect_fit.at_most: 0 can never be reached by loss; use a value above 0"),
         (
@@ -122,7 +136,10 @@ def test_what_contradicts_or_cannot_be_is_refused(tmp_path: Path, overrides: lis
             ["evaluation.metric=f1"],
             'evaluation.direction: missing; "f1" may rise or fall as it gets better: add minimize or',
         ),
-        (["evaluation.metric=loss"], "budget.perfect_fit: missing; a study of loss states its own"),
+        (
+            ["evaluation.metric=f1", "evaluation.direction=maximize"],
+            "budget.perfect_fit: missing; a study of f1 states its own",
+        ),
         (
             ["budget.perfect_fit={metric: accuracy, at_most: 0.99}"],
             "accuracy gets better as it rises, so at_most cannot mean",

@@ -17,6 +17,8 @@ from tuner.analysis.best_steps import best, first_good_step
 from tuner.analysis.divergence import is_diverged
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.limits import is_out_of_time
+from tuner.protocol.measured import NOTHING_MEASURED, Measured
 from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
 from tuner.records import (
@@ -50,10 +52,10 @@ FACTS = WorkloadFacts(
     hyperparameters=("dropout",),
 )
 
-Measured = tuple[float, float]
+Losses = tuple[float, float]
 """Loss on the training sample and on the validation set."""
 
-World = Callable[[RunSpec, int], Measured | str]
+World = Callable[[RunSpec, int], Losses | str]
 """What a run measures at a step; or "non-finite", or "crash"."""
 
 
@@ -82,6 +84,10 @@ class Lab:
     world: World
     seed: int = 0
     facts: WorkloadFacts = FACTS
+    measured: Measured = NOTHING_MEASURED
+    """What the workers have spent, as every move of the study is told."""
+    seconds_per_step: Callable[[int], float] | None = None
+    """How long a step takes, by the number of steps before it: then `measured` follows what was trained."""
     error: Callable[[RunSpec, int], float] | None = None
     """Validation error, for studies whose objective it is."""
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -117,8 +123,8 @@ class Lab:
         """Play the study to its end; each question is asked twice and must get the same answer."""
         for _ in range(max_moves):
             study = self.study
-            move = next_move(self.config, self.facts, study)
-            assert move == next_move(self.config, self.facts, study)
+            move = next_move(self.config, self.facts, study, measured=self.measured)
+            assert move == next_move(self.config, self.facts, study, measured=self.measured)
             if isinstance(move, Wait):
                 self._train()
                 continue
@@ -223,18 +229,21 @@ class Lab:
 
     def _train(self) -> None:
         """Let random trials take their next evaluation until none may run."""
-        while able := [t for phase in self.phases for t in phase.trials if t.state in ("waiting", "running")]:
+        while not is_out_of_time(self.config, self.measured) and (
+            able := [t for phase in self.phases for t in phase.trials if t.state in ("waiting", "running")]
+        ):
             trial = self.random.choice(able)
             # Some workers are slow, some run on: any number of evaluations before another gets its turn.
             for _ in range(self.random.choice((1, 1, 2, 50))):
                 trial = self._step(trial)
                 self._put_trial(trial)
-                if trial.state != "running":
+                if trial.state != "running" or is_out_of_time(self.config, self.measured):
                     break
 
     def _step(self, trial: TrialRecord) -> TrialRecord:
         plan = self.study.phase(trial.phase).plan
         step = min(s for s in trial.spec.eval_steps() if s > trial.last_step)
+        self._clock(step - trial.last_step)
         measured = self.world(trial.spec, step)
         if measured == "crash":
             return self._ended(trial, Outcome("crashed", "ran out of luck"))
@@ -255,7 +264,18 @@ class Lab:
             return self._ended(trial, Outcome("stopped", "dominated"))
         if step < trial.spec.max_train_steps:
             return trial
-        return replace(trial, state="paused") if plan.fit else self._ended(trial, Outcome("complete"))
+        return replace(trial, state="paused") if plan.is_sweep else self._ended(trial, Outcome("complete"))
+
+    def _clock(self, num_steps: int) -> None:
+        if self.seconds_per_step is None:
+            return
+        spent, before = num_steps * self.seconds_per_step(self.measured.num_steps), self.measured
+        self.measured = replace(
+            before,
+            num_steps=before.num_steps + num_steps,
+            worker_seconds=before.worker_seconds + spent,
+            elapsed_seconds=before.elapsed_seconds + spent / before.num_workers,
+        )
 
     def _stop_step(self, phase: str) -> float:
         fitted = [t.last_step for t in self.trials(phase) if t.outcome == Outcome("complete", "fitted")]
@@ -278,7 +298,7 @@ def bowl(
     Validation loss lies 0.2 above; it rises again after `overfit_from` steps. Above `explode_above` loss is not finite.
     """
 
-    def measure(spec: RunSpec, step: int) -> Measured | str:
+    def measure(spec: RunSpec, step: int) -> Losses | str:
         if spec.learning_rate > explode_above and step >= 40:
             return "non-finite"
         distance = abs(math.log10(spec.learning_rate / optimum))
@@ -302,7 +322,7 @@ def trained(progress: Callable[[int], float], *, decay_gain: float = 0.1, noise:
     """
     usual = bowl()
 
-    def measure(spec: RunSpec, step: int) -> Measured | str:
+    def measure(spec: RunSpec, step: int) -> Losses | str:
         length = spec.schedule.decay_steps
         if not length:
             return usual(spec, step)

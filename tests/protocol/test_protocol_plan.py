@@ -26,6 +26,27 @@ def test_the_plan_bounds_trials_and_steps() -> None:
     assert (second.min_trials, second.max_trials, second.max_steps) == (2, 4, 16000)
 
 
+def test_the_plan_shows_the_branches_of_a_study_with_a_production_length() -> None:
+    budget = {"first_guess_steps": 500, "max_steps": 4000, "perfect_fit": None, "production_steps": 50_000}
+    two = {"budget_multiple": "auto"}
+    sweep, cooldown, first, second = closed_form_plan(config_of(budget=budget, round_2=two))
+    assert cooldown.name == "budget_sweep.cooldown"
+    assert (cooldown.min_trials, cooldown.max_trials, cooldown.max_steps) == (0, 5, 4400)
+    assert (first.min_steps, first.max_steps, second.max_steps) == (20, 5000, 50_000)
+    assert "10 % of the production length" in first.note
+    stated = config_of(workload_kind="compute_bound", budget=budget, round_2=two, round_1={"adjust": "probe"})
+    sweep, cooldown, first, second = closed_form_plan(stated)
+    assert (sweep.max_steps, cooldown.max_steps, first.max_steps, second.max_steps) == (500, 550, 5000, 50_000)
+    assert "one rung" in sweep.note
+
+
+def test_run_hours_are_told_where_their_steps_are_not_known_yet() -> None:
+    config = config_of(limits={"run_hours": 2}, round_2={"budget_multiple": "auto"})
+    notes = {phase.name: phase.note for phase in closed_form_plan(config)}
+    assert "what limits.run_hours buys" in notes["round_1"]
+    assert "what limits.run_hours buys" in notes["round_2"]
+
+
 def test_a_given_cadence_makes_longer_phases_evaluate_more() -> None:
     config = config_of(round_1={"adjust": "raw", "max_adjustments": 1}, evaluation={"every_steps": 10})
     _, first, longer, _ = closed_form_plan(config)

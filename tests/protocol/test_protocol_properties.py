@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import Lab, Measured, World, config_of
+from synthetic import Lab, Losses, World, config_of
 
 from tuner.protocol.plan import PlannedPhase, closed_form_plan
 from tuner.records import Conclude, GiveUp, RunSpec
@@ -28,7 +28,7 @@ def chance(*parts: object) -> float:
 def any_world(seed: int, trouble: float) -> World:
     """Every run has a fate of its own: when it fits, what its validation does, and whether it ends in trouble."""
 
-    def measure(spec: RunSpec, step: int) -> Measured | str:
+    def measure(spec: RunSpec, step: int) -> Losses | str:
         fate = (seed, round(math.log10(spec.learning_rate), 6), spec.seed, spec.schedule.kind)
         fits = 100 * round(1 + 40 * chance("fit", *fate))
         if chance("trouble", *fate) < trouble and step >= 1500 * chance("when", *fate):
@@ -49,6 +49,17 @@ def any_config(exact: bool, adjust: str) -> Any:
         round_1={"num_trials": 6, "adjust": adjust, "decay_shares": [0.1, 0.2, 0.4]},
         round_2={"budget_multiple": 2 if adjust == "none" else "auto", "lower_rate_twin": adjust != "raw"},
         evaluation={"every_steps": 20},
+    )
+
+
+def any_kind(seed: int, adjust: str) -> Any:
+    """Studies of every kind: thresholds stated or not, lengths stated or not."""
+    config = any_config(True, adjust)
+    budget: dict[str, Any] = {"perfect_fit": None if seed % 3 else config.budget.perfect_fit}
+    budget |= {"production_steps": 9000} if seed % 2 else {}
+    kind = "compute_bound" if seed % 5 == 1 and seed % 2 and seed % 3 else "auto"
+    return config.model_copy(
+        update={"budget": config.budget.model_copy(update=budget), "workload_kind": kind},
     )
 
 
@@ -93,9 +104,16 @@ def test_no_result_depends_on_the_order_in_which_trials_finish(
 
 
 @SETTINGS
-@given(st.integers(0, 10**6), ADJUST)
-def test_a_study_stays_within_its_closed_form_plan(seed: int, adjust: str) -> None:
-    config = any_config(True, adjust)
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 99), min_size=2, max_size=2))
+def test_no_kind_of_workload_depends_on_the_order_in_which_trials_finish(seed: int, orders: list[int]) -> None:
+    labs = [Lab(any_kind(seed, "none"), any_world(seed, 0.2), order).play() for order in orders]
+    assert story(labs[0]) == story(labs[1])
+
+
+@SETTINGS
+@given(st.integers(0, 10**6), st.booleans(), ADJUST)
+def test_a_study_stays_within_its_closed_form_plan(seed: int, of_any_kind: bool, adjust: str) -> None:
+    config = any_kind(seed, adjust) if of_any_kind else any_config(True, adjust)
     planned = {phase.name: phase for phase in closed_form_plan(config)}
     lab = Lab(config, any_world(seed, 0.2), seed).play()
     assert_within(lab, planned)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from synthetic import Lab, Measured, World, bowl, config_of
+from synthetic import Lab, Losses, World, bowl, config_of
 
 from tuner.analysis.best_steps import first_good_step
 from tuner.protocol.runs import trial_seed
@@ -25,7 +25,7 @@ def rounds_do(validation: World, *, sweep: World | None = None) -> World:
     return lambda spec, step: validation(spec, step) if spec.schedule.decay_steps else usual(spec, step)
 
 
-def overfits_at_once(spec: RunSpec, step: int) -> Measured:
+def overfits_at_once(spec: RunSpec, step: int) -> Losses:
     return 1.0, 1.0 + step / 1000 + spec.learning_rate
 
 
@@ -73,7 +73,7 @@ def test_a_longer_round_shares_everything_with_the_shorter_but_its_horizon() -> 
 
 
 def test_an_adjustment_that_suffices_ends_the_adjusting() -> None:
-    def peaks_at_800(spec: RunSpec, step: int) -> Measured:
+    def peaks_at_800(spec: RunSpec, step: int) -> Losses:
         return 1.0, 1.0 + abs(step - 800) / 1000 + spec.learning_rate
 
     lab = play(rounds_do(peaks_at_800), round_1=RAW)
@@ -148,7 +148,7 @@ def test_the_answer_is_the_budget_of_the_phase_that_produced_the_best_trial() ->
 
 
 def test_when_longer_training_does_not_help_the_shorter_round_answers_and_says_so() -> None:
-    def best_at_300_when_short(spec: RunSpec, step: int) -> Measured:
+    def best_at_300_when_short(spec: RunSpec, step: int) -> Losses:
         return 1.0, 1.0 + abs(step - spec.max_train_steps / 2) / 1000 + spec.max_train_steps / 1000
 
     lab = play(rounds_do(best_at_300_when_short))
@@ -158,7 +158,7 @@ def test_when_longer_training_does_not_help_the_shorter_round_answers_and_says_s
 
 
 def test_a_lucky_seed_does_not_make_a_point_the_answer() -> None:
-    def lucky(spec: RunSpec, step: int) -> Measured:
+    def lucky(spec: RunSpec, step: int) -> Losses:
         distance = abs(spec.learning_rate - 1e-3)
         base = 2.0 + distance - step / 1e4
         # The worse of the two points has one seed far better than any, and others far worse.

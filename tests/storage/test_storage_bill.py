@@ -38,6 +38,18 @@ def test_study_that_has_not_begun_has_spent_nothing(store: Store) -> None:
     assert _steps(store) == _expect(0, 0, 0, 0, 0, 0)
 
 
+def test_what_was_spent_is_the_sum_over_all_attempts(store: Store) -> None:
+    open_study(store, [make_spec()])
+    assert store.measured("x").seconds_per_step is None
+    worker = FakeWorker.next(store).begin().train(50, checkpoints=[40])
+    store.fail_trial(worker.lease, "boom")
+    FakeWorker.next(store).begin().train(100).end()
+    spent, bill = store.measured("x"), store.bill("x")
+    assert spent.num_steps == bill["executed"] == 110
+    assert spent.worker_seconds == pytest.approx(sum(bill["seconds"].values()))
+    assert spent.seconds_per_step == pytest.approx(spent.worker_seconds / 110)
+
+
 def test_rework_after_a_crash_is_recomputed(store: Store) -> None:
     open_study(store, [make_spec()])
     worker = FakeWorker.next(store).begin().train(50, checkpoints=[40])

@@ -202,6 +202,7 @@ def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: _Run
     try:
         with Watcher(stderr_console()) as watcher:
             planner = Planner(store, lease, config, mirror=mirror, warn=watcher.warned)
+            planner.num_workers = num_workers
             LocalEngine(store, lease, planner, WorkerPool(job, num_workers), watcher).run()
     finally:
         mirror.close()

@@ -18,6 +18,9 @@ KNOWN_DIRECTIONS: dict[str, Direction] = {
 DEFAULT_FIT = FitRule("error", 0.01)
 """Perfect training performance of a classifier; the playbook says zero (PROTOCOL.md 2)."""
 
+LOSSES = ("loss", "perplexity")
+"""Metrics without a natural perfect value: a study of one of them may go without a threshold."""
+
 
 def direction(config: StudyConfig) -> Direction:
     """Whether the objective is to fall or to rise.
@@ -62,15 +65,22 @@ def execution_spec(config: StudyConfig, *, device: str, eval_every_steps: int) -
     )
 
 
-def perfect_fit(config: StudyConfig) -> FitRule:
+def perfect_fit(config: StudyConfig) -> FitRule | None:
     """Perfect training performance as the sweep looks for it; for classifiers a training error of at most 1 %.
 
+    None where there is none to look for: a study of loss that states none, or one whose `workload_kind` says that its
+    training set is not fitted.
+
     Raises:
-        ConfigError: if the study states none and its metric is neither error nor accuracy.
+        ConfigError: if the study states none and its metric is of another kind.
     """
+    if config.workload_kind in ("saturated", "compute_bound"):
+        return None
     stated = config.budget.perfect_fit
     if stated is not None:
         return FitRule(stated.metric, stated.at_most)
-    if config.evaluation.metric not in ("error", "accuracy"):
-        raise ConfigError("budget.perfect_fit: missing; state it: perfect_fit: {metric: loss, at_most: ...}")
-    return DEFAULT_FIT
+    if config.evaluation.metric in ("error", "accuracy"):
+        return DEFAULT_FIT
+    if config.evaluation.metric in LOSSES and config.workload_kind == "auto":
+        return None
+    raise ConfigError("budget.perfect_fit: missing; state it: perfect_fit: {metric: loss, at_most: ...}")

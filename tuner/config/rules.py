@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tuner.config.kind_rules import kind_problems
 from tuner.config.problems import Problem
-from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS
+from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS, LOSSES
 from tuner.config.schedule_rules import PLATEAU, schedule_problems
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.config.search_rules import search_problems
 from tuner.config.wording import shown
 from tuner.config.workload_rules import workload_problems
 
-LANGUAGE_MODEL_METRICS = ("loss", "perplexity")
+LANGUAGE_MODEL_METRICS = LOSSES
 MIN_EVALUATIONS = 20
 MIN_FEASIBLE_TRIALS = 5
 """Below these the budget cannot be judged (PROTOCOL.md 4): the verdict would be `undecided`."""
@@ -29,6 +30,7 @@ def problems(config: StudyConfig) -> Iterator[Problem]:
     yield from _metric_problems(config)
     yield from _fit_problems(config)
     yield from schedule_problems(config)
+    yield from kind_problems(config)
     yield from _plateau_problems(config)
     yield from _round_problems(config)
 
@@ -103,12 +105,11 @@ def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
     path = ("budget", "perfect_fit")
     fit = config.budget.perfect_fit
     is_language_model = isinstance(config.workload, CausalLMWorkload)
+    is_loss = config.evaluation.metric in LOSSES
     if fit is None:
-        if is_language_model or config.evaluation.metric not in ("error", "accuracy"):
-            what = "a language model" if is_language_model else f"a study of {config.evaluation.metric}"
-            message = f"missing; {what} states its own: perfect_fit: {{metric: loss, at_most: ...}}"
-            message = f"{message}, a value that the clean training sample is to reach"
-            yield Problem(path=path, message=message, cause=("evaluation", "metric"))
+        # Without a threshold the sweep of a loss ends where it saturates; other metrics have no such rule.
+        if config.workload_kind == "not_compute_bound" or (config.workload_kind == "auto" and not is_loss):
+            yield from _missing_fit(config)
         return
     if is_language_model and fit.metric not in LANGUAGE_MODEL_METRICS:
         message = f"{shown(fit.metric)} is not measured by a causal_lm workload; use loss or perplexity"
@@ -130,6 +131,18 @@ def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
     if not is_reachable:
         message = f"{fit.at_most:g} can never be reached by {fit.metric}; use a value {rule}"
         yield Problem(path=(*path, "at_most"), message=message)
+
+
+def _missing_fit(config: StudyConfig) -> Iterator[Problem]:
+    metric = config.evaluation.metric
+    if metric in ("error", "accuracy"):
+        return
+    what = "a language model" if isinstance(config.workload, CausalLMWorkload) else f"a study of {metric}"
+    message = f"missing; {what} states its own: perfect_fit: {{metric: loss, at_most: ...}}"
+    message = f"{message}, a value that the clean training sample is to reach"
+    if metric in LOSSES:
+        message = f"{message}; or use workload_kind: auto, which needs none"
+    yield Problem(path=("budget", "perfect_fit"), message=message, cause=("evaluation", "metric"))
 
 
 def _plateau_problems(config: StudyConfig) -> Iterator[Problem]:

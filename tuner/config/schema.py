@@ -202,7 +202,14 @@ class Budget(Section):
     perfect_fit: PerfectFit | None = setting(
         None,
         change="decision",
-        description="default: train error <= 0.01 for classifiers; a language model states its own",
+        description="default: train error <= 0.01 for classifiers; a study of loss may state its own; without it the "
+        "sweep ends where the training loss saturates",
+    )
+    production_steps: Positive | None = setting(
+        None,
+        change="decision",
+        description="compute-bound: the length of the real run, which round 2 has; round 1 gets 10 % of it; default: "
+        "what limits.run_hours buys",
     )
 
     @model_validator(mode="after")
@@ -211,6 +218,32 @@ class Budget(Section):
             raise ValueError(
                 f"first_guess_steps={self.first_guess_steps} is larger than max_steps={self.max_steps}; "
                 "lower the guess or raise max_steps"
+            )
+        return self
+
+
+class Limits(Section):
+    """Hard caps on time: what does not fit is cut, in a stated order, and said so."""
+
+    study_hours: float | None = setting(
+        None,
+        change="decision",
+        description="the whole study, without interruptions; cut first: seeds, then points, then whole phases",
+        gt=0,
+    )
+    run_hours: float | None = setting(
+        None,
+        change="decision",
+        description="compute-bound: the longest that one run may take; buys steps at the sweep's measured step time",
+        gt=0,
+    )
+
+    @model_validator(mode="after")
+    def _run_is_within(self) -> Limits:
+        if self.study_hours is not None and self.run_hours is not None and self.run_hours > self.study_hours:
+            raise ValueError(
+                f"run_hours={self.run_hours:g} is more than study_hours={self.study_hours:g}, which no run can take; "
+                "lower run_hours or raise study_hours"
             )
         return self
 
@@ -371,9 +404,16 @@ class StudyConfig(Section):
         0, change="recipe", description="every random choice follows from it"
     )
     workload: Workload = setting(change="recipe", description="model, data and metric")
+    workload_kind: Literal["auto", "not_compute_bound", "compute_bound", "saturated"] = setting(
+        "auto",
+        change="decision",
+        description="how long runs may get: not_compute_bound: until the training set is fitted; saturated: until its "
+        "metric stops moving; compute_bound: as long as patience lasts; auto: the sweep decides, and says why",
+    )
     training: Training = setting(Training(), change="recipe", description="one training run")
     evaluation: Evaluation = setting(Evaluation(), change="decision", description="what is measured")
     budget: Budget = setting(change="decision", description="how long runs may get")
+    limits: Limits = setting(Limits(), change="decision", description="what time allows")
     budget_sweep: BudgetSweep = setting(BudgetSweep(), change="decision", description="first phase")
     search_space: dict[str, Dimension] | Literal["auto"] = setting(
         change="decision",

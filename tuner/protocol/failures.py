@@ -19,6 +19,51 @@ def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = Non
     return GiveUp(reason=reason, decisions=(decision,))
 
 
+LENGTHS = (
+    "if longer runs would help for ever (compute-bound), state their length: budget.production_steps, or limits: "
+    "{run_hours: ...}"
+)
+
+
+def no_length(kind: Decision) -> GiveUp:
+    """Known to be compute-bound before any step, and nothing says how long is long."""
+    reason = f"{kind.reason.removesuffix('.')}: {LENGTHS}; {AS_ANOTHER}"
+    return give_up(reason, phase="budget_sweep", numbers=kind.numbers)
+
+
+def never_moved(config: StudyConfig, goal: FitRule, *, found: Standings, first: float) -> GiveUp:
+    """The level that the sweep came to is where it already was at its first evaluation."""
+    every = found.fastest.trial.spec.eval_every_steps
+    reason = (
+        f"train {goal.metric} is at its first evaluation ({steps(every)}) already within 2 % of what it comes to "
+        f"({number(first)}, to {number(goal.at_most)}): nothing was learned after it. Raise or lower "
+        f"budget_sweep.learning_rates (low={number(grid(config)[0])}, high={number(grid(config)[-1])}), or lower "
+        f"budget.first_guess_steps={config.budget.first_guess_steps} to evaluate earlier; {AS_ANOTHER}"
+    )
+    return give_up(reason, phase="budget_sweep", numbers={"first": first, "at_most": goal.at_most})
+
+
+def nothing_ended(config: StudyConfig, phase: PhaseRecord, *, leader: TrialRecord, curve: Curve) -> GiveUp:
+    """The longest run allowed ended in nothing; `curve` is what the sweep watches, of the leading rate."""
+    if phase.plan.fit is not None:
+        return nothing_fitted(config, phase.plan.fit, leader=leader, curve=curve)
+    rate, longest = learning_rate_of(leader), config.budget.max_steps
+    lowest = min((value for _, value in curve), default=float("inf"))
+    reason = f"train loss has not come to rest within budget.max_steps={longest}; "
+    if curve and lowest >= curve[0][1]:
+        reason += (
+            f"it only rose from its first evaluation ({number(lowest)}): lower budget_sweep.learning_rates "
+            f"(low={number(grid(config)[0])}, high={number(grid(config)[-1])}); {AS_ANOTHER}"
+        )
+    else:
+        reason += (
+            f"its lowest was {number(lowest)}, at learning_rate {number(rate)}. Raise budget.max_steps; {LENGTHS}; "
+        )
+        reason += f"or state a threshold, budget.perfect_fit: {{metric: loss, at_most: ...}}; {AS_ANOTHER}"
+    numbers = {"lowest": lowest, "learning_rate": rate, "max_steps": longest}
+    return give_up(reason, phase="budget_sweep", numbers=numbers)
+
+
 def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, curve: Curve) -> GiveUp:
     """The longest run allowed did not reach the threshold; `curve` is the fit metric of the leading rate."""
     rate, longest = learning_rate_of(leader), config.budget.max_steps
@@ -49,6 +94,8 @@ def _remedies(config: StudyConfig, rate: float, *, lowest: float) -> str:
     if rate in (rates[0], rates[-1]):
         end = "low" if rate == rates[0] else "high"
         text += f"; or move budget_sweep.learning_rates.{end}={number(rate)}, since the best rate is on this edge"
+    if config.workload_kind == "auto":
+        text += f"; or, {LENGTHS}"
     return f"{text}; {AS_ANOTHER}"
 
 

@@ -8,14 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
+from tuner.config.kind_rules import has_length
 from tuner.config.schema import StudyConfig
+from tuner.protocol.compute_bound import round_1_steps
+from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
 from tuner.protocol.decay import DECAY
 from tuner.protocol.probe import NUM_PROBED, probe_name
 from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
 from tuner.protocol.runs import check_first_guess, eval_cadence, has_plateau
 from tuner.protocol.second_round import ROUND_2
-from tuner.protocol.sweep import SWEEP
+from tuner.protocol.sweep import SURVIVORS, SWEEP
 from tuner.protocol.widening import may_widen, num_extra_points
+
+_END_OF_SWEEP = {
+    "auto": "until a rate fits the training set, or its metric stops moving, or budget.max_steps",
+    "not_compute_bound": "until a rate fits the training set",
+    "saturated": "until train loss stops moving",
+    "compute_bound": "one rung, since patience sets the length",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,27 +55,91 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
     check_first_guess(config)
     shortest, longest = _first_budget(config)
     first = _round_1(config, shortest, longest)
-    phases = [_sweep(config), first, *_probe(config, first, of=ROUND_1, factor=1)]
-    num_adjustments = 0 if config.round_1.adjust == "none" else config.round_1.max_adjustments
+    phases = [_sweep(config), *_cooldown(config), first]
+    if config.workload_kind == "compute_bound":
+        # Judged and reported, never adjusted.
+        num_adjustments = 0
+    else:
+        phases += _probe(config, _without_production(config, first), of=ROUND_1, factor=1)
+        num_adjustments = 0 if config.round_1.adjust == "none" else config.round_1.max_adjustments
+    first = _without_production(config, first)
     for index in range(1, num_adjustments + 1):
         factor, name = GROWTH**index, f"{ROUND_1}.{index + 1}"
         phases += [_longer(config, first, factor=factor, name=name), *_probe(config, first, of=name, factor=factor)]
     if num_adjustments and config.round_1.decay_shares and has_plateau(config):
         phases.append(_decay(config, first, factor=GROWTH**num_adjustments))
     if config.round_2 is not None:
-        phases.append(_round_2(config, shortest=shortest, longest=longest * GROWTH**num_adjustments))
+        grown = max(longest, first.max_steps * GROWTH**num_adjustments)
+        phases.append(_with_production(config, _round_2(config, shortest=shortest, longest=grown)))
     return phases
 
 
+def _sweep_budget(config: StudyConfig) -> tuple[int, int]:
+    """The sweep may find a fit at its first evaluation, or at the last step it is allowed."""
+    guess = config.budget.first_guess_steps
+    longest = guess if config.workload_kind == "compute_bound" else config.budget.max_steps
+    return min(eval_cadence(config, guess), guess), longest
+
+
 def _first_budget(config: StudyConfig) -> tuple[int, int]:
-    """Round 1's budget: the sweep may find a fit at its first evaluation, or at the last step it is allowed."""
-    return min(
-        eval_cadence(config, config.budget.first_guess_steps), config.budget.first_guess_steps
-    ), config.budget.max_steps
+    """Round 1's budget: one that the sweep may find, or 10 % of the production length."""
+    shortest, longest = _sweep_budget(config)
+    stated = config.budget.production_steps
+    if stated is None:
+        return shortest, config.budget.max_steps
+    tenth = round_1_steps(stated)
+    if config.workload_kind == "compute_bound" and config.limits.run_hours is None:
+        return tenth, tenth
+    return min(shortest, tenth), max(longest, tenth)
+
+
+def _without_production(config: StudyConfig, first: PlannedPhase) -> PlannedPhase:
+    """Round 1 as far as it may be adjusted: at a budget that the sweep found."""
+    if config.workload_kind == "compute_bound":
+        return first
+    shortest, longest = _sweep_budget(config)
+    return replace(first, min_steps=shortest, max_steps=longest)
+
+
+def _with_production(config: StudyConfig, planned: PlannedPhase) -> PlannedPhase:
+    """Round 2 with the production length among its lengths."""
+    assert config.round_2 is not None, "asked only when round 2 is wanted"
+    stated = config.budget.production_steps
+    if not has_length(config) or config.round_2.budget_multiple != "auto":
+        return planned
+    if stated is None:
+        return replace(planned, note=f"{planned.note}; if compute-bound, what limits.run_hours buys")
+    note = f"{planned.note}; if compute-bound, at the production length"
+    if config.workload_kind == "compute_bound" and config.limits.run_hours is None:
+        min_evals, max_evals = _evals(config, stated, stated)
+        return replace(planned, min_steps=stated, max_steps=stated, min_evals=min_evals, max_evals=max_evals, note=note)
+    low, high = min(stated, planned.min_steps), max(stated, planned.max_steps)
+    return replace(planned, min_steps=low, max_steps=high, note=note)
+
+
+def _cooldown(config: StudyConfig) -> list[PlannedPhase]:
+    """Only a compute-bound study, whose length is known, compares its rates after a cooldown."""
+    if not has_length(config):
+        return []
+    guess, longest = config.budget.first_guess_steps, _sweep_budget(config)[1]
+    num_rates, every = config.budget_sweep.learning_rates.num_rates, eval_cadence(config, guess)
+    min_steps, max_steps = guess + cooldown_steps(guess), longest + cooldown_steps(longest)
+    return [
+        PlannedPhase(
+            name=COOLDOWN,
+            min_trials=0,
+            max_trials=num_rates if longest <= 4 * guess else max(SURVIVORS, num_rates),
+            min_steps=min_steps,
+            max_steps=max_steps,
+            min_evals=ceil(min_steps / every),
+            max_evals=ceil(max_steps / every) + 1,
+            note="only if compute-bound: the rates decay briefly from their last step, to name the best",
+        )
+    ]
 
 
 def _sweep(config: StudyConfig) -> PlannedPhase:
-    shortest, longest = _first_budget(config)
+    shortest, longest = _sweep_budget(config)
     cadence = eval_cadence(config, config.budget.first_guess_steps)
     num_rates, widenings = config.budget_sweep.learning_rates.num_rates, config.budget_sweep.max_widenings
     return PlannedPhase(
@@ -76,7 +150,7 @@ def _sweep(config: StudyConfig) -> PlannedPhase:
         max_steps=longest,
         min_evals=1,
         max_evals=ceil(longest / cadence),
-        note="until a rate fits the training set; beyond the given rates only while the fastest lies on an edge",
+        note=f"{_END_OF_SWEEP[config.workload_kind]}; beyond the given rates only while the fastest lies on an edge",
     )
 
 
@@ -90,9 +164,19 @@ def _round_1(config: StudyConfig, shortest: int, longest: int) -> PlannedPhase:
         max_steps=longest,
         min_evals=min_evals,
         max_evals=max_evals,
-        note="at the number of steps of the fastest rate"
+        note=_round_1_note(config)
         + ("; more points only if the best is on an edge of the rates" if may_widen(config) else ""),
     )
+
+
+def _round_1_note(config: StudyConfig) -> str:
+    fastest = "at the number of steps of the fastest rate"
+    if not has_length(config):
+        return fastest
+    bought = "" if config.limits.run_hours is None else ", at most what limits.run_hours buys, which the sweep measures"
+    if config.workload_kind == "compute_bound":
+        return f"at 10 % of the production length{bought}"
+    return f"{fastest}; if compute-bound, at 10 % of the production length{bought}"
 
 
 def _longer(config: StudyConfig, first: PlannedPhase, *, factor: int, name: str) -> PlannedPhase:

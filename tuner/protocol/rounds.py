@@ -18,6 +18,7 @@ from tuner.config.resolve import eval_spec
 from tuner.config.schema import Dimension, StudyConfig
 from tuner.protocol.failures import give_up, nothing_left
 from tuner.protocol.generations import first_points, is_adaptive, next_generation
+from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.runs import check_schedule, decay_steps, doubled, eval_cadence, warmup_steps
 from tuner.protocol.space import SPACE, told_space
 from tuner.protocol.words import json_safe, number, steps
@@ -118,7 +119,9 @@ def close_round(study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -
             f"; warning: the median trial is best in {second.objective_band} by {phase.plan.eval.metric} and in "
             f"{second.loss_band} by loss, so that the choice of metric decides this verdict"
         )
-    if carried < check.max_train_steps:
+    if phase.plan.kind == "round_1" and is_compute_bound(study):
+        reason += "; compute-bound: the budget is judged and reported, never adjusted"
+    elif carried < check.max_train_steps:
         reason += f"; {steps(carried)} are carried forward, nothing is rerun shorter"
     section = "Round 2" if phase.plan.kind == "round_2" else "Round 1"
     numbers = asdict(check) | {"carried_steps": carried, "second_metric": second and asdict(second)}

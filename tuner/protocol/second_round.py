@@ -14,6 +14,7 @@ from tuner.analysis.best_steps import sign_of
 from tuner.analysis.low_rates import MOST_OF_EXTRA, low_rate_share, low_share_of_extra_steps
 from tuner.analysis.transfer import point_key
 from tuner.config.schema import StudyConfig
+from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retuned_length
 from tuner.protocol.rounds import GROWTH, feasible
 from tuner.protocol.runs import decay_steps, lengthened, trial_seed
@@ -65,8 +66,14 @@ def ranked(phase: PhaseRecord) -> list[TrialRecord]:
 def open_round_2(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) -> OpenPhase:
     """Carry the best points of the last round that has any over to a longer budget."""
     assert config.round_2 is not None, "asked only when round 2 is wanted"
-    carried, (multiple, why) = carried_steps(study, base), budget_multiple(config, base)
-    budget = max(1, round(multiple * carried))
+    carried, production = carried_steps(study, base), production_steps(study)
+    if production is not None and config.round_2.budget_multiple == "auto":
+        # From here on round 1's whole budget is what the length is a multiple of.
+        carried = base.plan.max_train_steps
+        budget, why = production, "this is the production length (compute-bound; budget_multiple: auto)"
+    else:
+        multiple, why = budget_multiple(config, base)
+        budget = max(1, round(multiple * carried))
     best = ranked(base)[: config.round_2.num_trials]
     decay = retuned_length(study)
     specs = [_extended(config, trial.spec, carried=carried, budget=budget, decay=decay) for trial in best]

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tuner.analysis.steps_to_fit import steps_to_fit, truncate
 from tuner.protocol.runs import number_in
-from tuner.records import TRAIN_SAMPLE, Curve, FitRule, Outcome, PhaseRecord, StudyRecord, TrialRecord
+from tuner.records import TRAIN_SAMPLE, Curve, FitRule, Outcome, PhasePlan, PhaseRecord, StudyRecord, TrialRecord
 
 FITTED = Outcome("complete", "fitted")
 DOMINATED = Outcome("stopped", "dominated")
@@ -79,9 +79,19 @@ def learning_rate_of(trial: TrialRecord) -> float:
     return number_in(trial.params, "learning_rate", trial.spec.learning_rate)
 
 
+def watched(plan: PhasePlan) -> str:
+    """The metric on the training sample that a sweep looks at: that of its threshold, else the loss."""
+    return "loss" if plan.fit is None else plan.fit.metric
+
+
+def train_curve(study: StudyRecord, trial: TrialRecord, metric: str) -> Curve:
+    """A trial's curve of a metric on the training sample."""
+    return study.curve(trial.trial, TRAIN_SAMPLE, metric)
+
+
 def fit_curve(study: StudyRecord, trial: TrialRecord, fit: FitRule) -> Curve:
     """A trial's curve of the fit metric on the training sample."""
-    return study.curve(trial.trial, TRAIN_SAMPLE, fit.metric)
+    return train_curve(study, trial, fit.metric)
 
 
 def fastest_at(everyone: Sequence[Standing], at_most: float) -> tuple[int, float] | None:

@@ -7,7 +7,20 @@ from typing import Self
 
 from tuner.records import Decision, Params, StudyRecord, TrialRecord, Value
 
-DECIDING_KINDS = ("budget", "widened", "verdict", "adjusted", "decay", "carried_over", "answer", "gave_up")
+DECIDING_KINDS = (
+    "workload_kind",
+    "production",
+    "cut",
+    "out_of_time",
+    "budget",
+    "widened",
+    "verdict",
+    "adjusted",
+    "decay",
+    "carried_over",
+    "answer",
+    "gave_up",
+)
 
 
 def number(value: float) -> str:

@@ -6,10 +6,12 @@ Rule: an attempt's numbers only say what was spent, never what the trial is wort
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from tuner.protocol.measured import Measured
 from tuner.storage.clock import timestamp
 from tuner.storage.tables import attempts, trials
 
@@ -52,6 +54,36 @@ def advance(connection: Connection, trial: int, *, epoch: int, to_step: int, sec
         attempts.c.trial_id == trial
     )
     connection.execute(update(trials).where(trials.c.id == trial).values(steps_executed=executed.scalar_subquery()))
+
+
+def measured(connection: Connection, study: int) -> Measured:
+    """Steps and seconds of all attempts of a study, those of its running trials included."""
+    spent = sum(
+        (func.sum(attempts.c[f"seconds_{account}"]) for account in ACCOUNTS[1:]), func.sum(attempts.c.seconds_train)
+    )
+    row = connection.execute(
+        select(func.sum(attempts.c.to_step - attempts.c.from_step), spent)
+        .join(trials, trials.c.id == attempts.c.trial_id)
+        .where(trials.c.study_id == study)
+    ).one()
+    return Measured(num_steps=int(row[0] or 0), worker_seconds=float(row[1] or 0.0))
+
+
+def elapsed_seconds(connection: Connection, study: int) -> float:
+    """How long at least one worker was at work on a study: interruptions do not count."""
+    spent = sum((attempts.c[f"seconds_{account}"] for account in ACCOUNTS[1:]), attempts.c.seconds_train)
+    rows = connection.execute(
+        select(attempts.c.started_at, spent.label("spent"))
+        .join(trials, trials.c.id == attempts.c.trial_id)
+        .where(trials.c.study_id == study)
+        .order_by(attempts.c.started_at)
+    )
+    total, until = 0.0, float("-inf")
+    for row in rows:
+        start = datetime.fromisoformat(row.started_at).timestamp()
+        total += max(0.0, start + row.spent - max(start, until))
+        until = max(until, start + row.spent)
+    return total
 
 
 def end(connection: Connection, trial: int, *, epoch: int, how: HowEnded) -> None:

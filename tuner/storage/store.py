@@ -14,6 +14,7 @@ from typing import Any, Self, Unpack
 
 from sqlalchemy import Connection, func, select, update
 
+from tuner.protocol.measured import Measured
 from tuner.records import Evaluation, Move, Outcome, StudyRecord, StudyState, TrialState
 from tuner.storage import attempts, checkpoints, claims, endings, evaluations, leases, loading, moves, starts, studies
 from tuner.storage.clock import now
@@ -148,6 +149,24 @@ class Store:
         with self._database.read() as connection:
             rows = bill.fetch(connection, name)
         return bill.build(rows)
+
+    def measured(self, name: str) -> Measured:
+        """What the workers of a study have spent so far.
+
+        Raises:
+            StudyError: if there is none of that name.
+        """
+        with self._database.read() as connection:
+            return attempts.measured(connection, studies.find(connection, name).id)
+
+    def elapsed_seconds(self, name: str) -> float:
+        """How long at least one worker was at work on a study: interruptions do not count.
+
+        Raises:
+            StudyError: if there is none of that name.
+        """
+        with self._database.read() as connection:
+            return attempts.elapsed_seconds(connection, studies.find(connection, name).id)
 
     # ------------------------------------------------------------ the planner
 

@@ -112,7 +112,7 @@ class Mirror:
     def _distributions(
         self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord
     ) -> dict[str, BaseDistribution]:
-        space = {} if phase.plan.kind == "budget_sweep" else space_of(self._config, record.decisions)
+        space = {} if phase.plan.kind in ("budget_sweep", "cooldown") else space_of(self._config, record.decisions)
         rates = self._config.budget_sweep.learning_rates
         sweep = Dimension(low=rates.low, high=rates.high, scale="log")
         tried = {name: [other.params.get(name) for other in phase.trials] for name in trial.params}

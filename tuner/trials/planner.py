@@ -5,11 +5,13 @@ It decides nothing itself: the protocol decides from stored records, the search 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.measured import Measured
 from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
 from tuner.records import (
@@ -45,6 +47,10 @@ class Planner:
         self._store, self._lease, self._config, self._mirror, self._warn = store, lease, config, mirror, warn
         self._facts: WorkloadFacts | None = None
         self._sharing = "exact"
+        self.num_workers = 1
+        """How many workers share what is to come."""
+        # Earlier runs by their workers' accounts, this one by the clock.
+        self._earlier_seconds, self._began = store.elapsed_seconds(config.study), time.monotonic()
 
     def record(self) -> StudyRecord:
         """The study as stored."""
@@ -68,7 +74,7 @@ class Planner:
         record = self.record()
         self._sync(record)
         assert self._facts is not None
-        move = next_move(self._config, self._facts, record)
+        move = next_move(self._config, self._facts, record, measured=self._measured())
         if isinstance(move, OpenPhase | AddTrials) and move.num_points:
             move = self._with_points(move, record)
         if not isinstance(move, Wait | Conclude | GiveUp):
@@ -98,6 +104,11 @@ class Planner:
             self._warn(
                 f"Optuna's tables could not follow ({type(error).__name__}: {error}); they will at the next step"
             )
+
+    def _measured(self) -> Measured:
+        elapsed = self._earlier_seconds + time.monotonic() - self._began
+        spent = self._store.measured(self._config.study)
+        return replace(spent, elapsed_seconds=elapsed, num_workers=self.num_workers)
 
     def _with_sharing(self, move: Conclude) -> Conclude:
         """How far equal recipes gave equal bits in this study (D2)."""

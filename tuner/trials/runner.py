@@ -150,7 +150,7 @@ class _Attempt:
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
-        if self._plan.fit is None and self._is_best_at(event.global_step):
+        if not self._plan.is_sweep and self._is_best_at(event.global_step):
             self._best_weights = self._run.copy_weights()
         self._bench.on_progress(self._trial.trial, event.global_step)
 
@@ -181,7 +181,7 @@ class _Attempt:
     # ------------------------------------------------------------ endings
 
     def _reach_target(self) -> Ending:
-        if self._plan.fit is None:
+        if not self._plan.is_sweep:
             return self._end(Outcome("complete"))
         # A rung of the sweep: the protocol decides whether this rate goes on.
         self._store.pause_trial(self._claim.lease, progress=self._progress())

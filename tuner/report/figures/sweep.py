@@ -49,10 +49,10 @@ class RatePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPicture:
-    """The sweep's rates; `metric` on the training sample must reach `at_most`."""
+    """The sweep's rates; `metric` on the training sample must reach `at_most`, if anything."""
 
     metric: str
-    at_most: float
+    at_most: float | None
     points: tuple[RatePoint, ...]
 
 
@@ -94,7 +94,10 @@ def _draw_steps(axes: Axes, picture: SweepPicture) -> None:
             axes.annotate(
                 note, (point.rate, point.step), xytext=(0, 11), textcoords="offset points", ha="center", weight="bold"
             )
-    axes.set_title(f"Steps until train {picture.metric} is at most {picture.at_most:g}")
+    goal = "Steps of each rate: none was to fit"
+    if picture.at_most is not None:
+        goal = f"Steps until train {picture.metric} is at most {picture.at_most:.4g}"
+    axes.set_title(goal)
     axes.set_xlabel("constant learning rate (log scale)")
     axes.set_ylabel("updates")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -102,7 +105,8 @@ def _draw_steps(axes: Axes, picture: SweepPicture) -> None:
 
 def _draw_curves(axes: Axes, picture: SweepPicture) -> None:
     shown = [point.curve for point in picture.points if point.fate != "infeasible"] or [p.curve for p in picture.points]
-    low, high = value_range([*shown, ((0, picture.at_most),)])
+    goal = [] if picture.at_most is None else [((0, picture.at_most),)]
+    low, high = value_range([*shown, *goal])
     axes.set_ylim(low, high)
     points = [point for point in sorted(picture.points, key=lambda point: point.rate) if point.curve]
     names = []
@@ -121,18 +125,23 @@ def _draw_curves(axes: Axes, picture: SweepPicture) -> None:
                 steps[-1:], [min(max(values[-1], low), high)], "x", color=RED, ms=8, mew=2, clip_on=False, zorder=5
             )
         names.append((values[-1], f"{point.rate:.3g}", colour))
-    axes.axhline(picture.at_most, color=INK, lw=1.1, ls=(0, (1, 1.5)))
+    if picture.at_most is not None:
+        _draw_goal(axes, picture.at_most)
+    axes.set_xlim(left=0, right=max((point.curve[-1][0] for point in points), default=1) * 1.005)
+    label_lines(axes, names)
+    axes.set_title("Training curves of the constant rates")
+    step_axis(axes)
+    axes.set_ylabel(f"train {picture.metric}")
+
+
+def _draw_goal(axes: Axes, at_most: float) -> None:
+    axes.axhline(at_most, color=INK, lw=1.1, ls=(0, (1, 1.5)))
     axes.annotate(
-        f"fits at {picture.at_most:g}",
-        (0.012, picture.at_most),
+        f"fits at {at_most:.4g}",
+        (0.012, at_most),
         xycoords=axes.get_yaxis_transform(),
         xytext=(0, 4),
         textcoords="offset points",
         color=MUTED,
         fontsize=8.5,
     )
-    axes.set_xlim(left=0, right=max((point.curve[-1][0] for point in points), default=1) * 1.005)
-    label_lines(axes, names)
-    axes.set_title("Training curves of the constant rates")
-    step_axis(axes)
-    axes.set_ylabel(f"train {picture.metric}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tuner.analysis.steps_to_fit import TOLERANCE, steps_to_fit
-from tuner.protocol.standings import Standings, fit_curve, learning_rate_of, standings
+from tuner.protocol.kinds import decided_kind, is_compute_bound, is_saturated
+from tuner.protocol.saturated import goal_of, saturated_standings
+from tuner.protocol.standings import Standings, learning_rate_of, standings, train_curve, watched
 from tuner.records import Curve, FitRule, PhaseRecord, TrialRecord
 from tuner.report.figures.sweep import RateFate, RatePoint, SweepPicture, draw_sweep
 from tuner.report.section import Drawing, Section, Table
@@ -14,9 +16,9 @@ from tuner.report.wording import outcome_text
 def sweep_sections(source: Source) -> list[Section]:
     """The sweep's section, once it has measured something."""
     phase = source.sweep
-    if phase is None or phase.plan.fit is None or not any(trial.num_evals for trial in phase.trials):
+    if phase is None or not any(trial.num_evals for trial in phase.trials):
         return []
-    found = standings(source.study, phase, phase.plan.fit)
+    found = _standings(source, phase)
     picture = _picture(source, phase, found)
     if not picture.points:
         return []
@@ -35,9 +37,30 @@ def sweep_sections(source: Source) -> list[Section]:
     ]
 
 
+def _goal(source: Source, phase: PhaseRecord) -> FitRule | None:
+    """What the rates raced to: the level at which the sweep saturated, or its threshold; None if there is neither."""
+    decided = decided_kind(source.study)
+    return goal_of(decided) if decided is not None and is_saturated(source.study) else phase.plan.fit
+
+
+def _standings(source: Source, phase: PhaseRecord) -> Standings | None:
+    goal = _goal(source, phase)
+    if goal is None:
+        return None
+    if is_saturated(source.study):
+        return saturated_standings(source.study, phase, goal)
+    return standings(source.study, phase, goal)
+
+
 def _claim(source: Source, phase: PhaseRecord, found: Standings | None) -> str:
-    assert phase.plan.fit is not None
-    goal = f"train {phase.plan.fit.metric} ≤ {phase.plan.fit.at_most:g}"
+    if is_compute_bound(source.study) and phase.reason:
+        return phase.reason
+    fit = _goal(source, phase)
+    if fit is None:
+        return f"Train {watched(phase.plan)} has not come to rest at any rate{'' if phase.is_closed else ' so far'}."
+    goal = f"train {fit.metric} ≤ {fit.at_most:.4g}"
+    if is_saturated(source.study):
+        goal += ", within 2 % of the level where it saturates"
     if found is None:
         return f"No rate reached {goal}." if phase.is_closed else f"No rate has reached {goal} so far."
     edge = "inside the grid" if found.edge is None else f"on the {found.edge} edge of the grid"
@@ -68,42 +91,45 @@ def _nearby(source: Source, phase: PhaseRecord) -> tuple[str, ...]:
 
 
 def _picture(source: Source, phase: PhaseRecord, found: Standings | None) -> SweepPicture:
-    fit = phase.plan.fit
-    assert fit is not None
-    curves = {trial.trial: fit_curve(source.study, trial, fit) for trial in phase.trials}
+    fit, metric = _goal(source, phase), watched(phase.plan)
+    curves = {trial.trial: train_curve(source.study, trial, metric) for trial in phase.trials}
     if found is not None:
         curves |= {standing.trial.trial: standing.curve for standing in found.everyone}
     points = tuple(
         RatePoint(
             rate=learning_rate_of(trial),
-            step=steps_to_fit(curves[trial.trial], fit.at_most) or trial.last_step,
+            step=_steps_to(fit, curves[trial.trial]) or trial.last_step,
             fate=_fate(trial, curves[trial.trial], fit=fit, found=found),
             curve=curves[trial.trial],
         )
         for trial in phase.trials
         if curves[trial.trial]
     )
-    return SweepPicture(metric=fit.metric, at_most=fit.at_most, points=points)
+    return SweepPicture(metric=metric, at_most=None if fit is None else fit.at_most, points=points)
 
 
-def _fate(trial: TrialRecord, curve: Curve, *, fit: FitRule, found: Standings | None) -> RateFate:
+def _steps_to(goal: FitRule | None, curve: Curve) -> int | None:
+    return None if goal is None else steps_to_fit(curve, goal.at_most)
+
+
+def _fate(trial: TrialRecord, curve: Curve, *, fit: FitRule | None, found: Standings | None) -> RateFate:
     if trial.outcome is not None and trial.outcome.kind == "infeasible":
         return "infeasible"
     if found is not None and trial.trial == found.fastest.trial.trial:
         return "fastest"
-    if steps_to_fit(curve, fit.at_most) is not None:
+    if _steps_to(fit, curve) is not None:
         return "fitted"
     return "not fitted" if trial.is_ended else "unfinished"
 
 
 def _table(source: Source, phase: PhaseRecord) -> Table:
-    fit = phase.plan.fit
-    assert fit is not None
+    fit, found, metric = _goal(source, phase), _standings(source, phase), watched(phase.plan)
+    judged = {} if found is None else {standing.trial.trial: standing.curve for standing in found.everyone}
     rows = []
     for trial in sorted(phase.trials, key=learning_rate_of):
-        curve = fit_curve(source.study, trial, fit)
+        curve = train_curve(source.study, trial, metric)
         last = curve[-1][1] if curve else None
-        fitted = steps_to_fit(curve, fit.at_most)
+        fitted = _steps_to(fit, judged.get(trial.trial, curve))
         rows.append((learning_rate_of(trial), fitted, trial.last_step, last, outcome_text(trial), trial.trial))
-    columns = ("learning rate", "steps to fit", "last step", f"last train {fit.metric}", "outcome", "trial")
+    columns = ("learning rate", "steps to fit", "last step", f"last train {metric}", "outcome", "trial")
     return Table(name="sweep", title="Rates of the sweep", columns=columns, rows=tuple(rows))

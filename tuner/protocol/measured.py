@@ -1,0 +1,38 @@
+"""What a study's workers have spent so far: handed to the protocol as plain numbers, so that it stays pure.
+
+A decision keeps the numbers that it was made from; they are never measured again for it (D8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Updates carried out so far, and the seconds of workers that they took with evaluations, checkpoints and setup.
+
+    `elapsed_seconds` is the time of all runs of the study, without what lay between them; `num_workers` share the work.
+    """
+
+    num_steps: int = 0
+    worker_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+    num_workers: int = 1
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Seconds of one worker for one update, with its share of all else; None before any was measured."""
+        if self.num_steps <= 0 or self.worker_seconds <= 0:
+            return None
+        return self.worker_seconds / self.num_steps
+
+    def seconds_for(self, num_steps: float) -> float | None:
+        """Seconds that all workers together need for so many updates."""
+        each = self.seconds_per_step
+        return None if each is None else num_steps * each / self.num_workers
+
+
+NOTHING_MEASURED = Measured()
