@@ -128,7 +128,7 @@ def test_a_widened_study_stays_within_its_closed_form_plan(adjust: str) -> None:
     assert_within(lab, {phase.name: phase for phase in closed_form_plan(config)})
 
 
-def high_rates_are_best(spec: RunSpec, step: int) -> Measured | str:
+def high_rates_are_best(spec: RunSpec, step: int) -> Losses | str:
     """Fits best in the middle of the grid; with a decay, any higher rate is better, and longer runs are too."""
     middle = abs(math.log10(spec.learning_rate) + 3)
     fits = 300 * (1 + middle)

@@ -134,7 +134,7 @@ def test_each_tuned_hyperparameter_is_told_how_well_it_carries_over() -> None:
     carried = lab.decision("carried_over")
     assert carried.numbers["transfer"]["learning_rate"]["class"] == "unlikely"
     assert carried.numbers["transfer"]["weight_decay"]["class"] == "might"
-    assert "weight_decay: might" in carried.reason
+    assert "weight_decay (regularisation): might transfer" in carried.reason
 
 
 def test_the_answer_is_the_budget_of_the_phase_that_produced_the_best_trial() -> None:
