@@ -1,4 +1,4 @@
-"""Linear and cosine schedules in the rounds: nothing is shared, and every phase says so."""
+"""Linear and cosine schedules in the rounds: no more than the warmup is shared, and every phase says so."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ def play(kind: str, **sections: Any) -> Lab:
 
 
 def sections_of(kind: str, *, adjust: str = "raw", **sections: Any) -> Any:
-    round_1 = {"num_trials": 6, "adjust": adjust}
+    # The default, which must not open a phase that needs a plateau.
+    round_1 = {"num_trials": 6, "adjust": adjust, "decay_shares": (0.1, 0.2, 0.4)}
     return config_of(**{"training": {"schedule": kind}, "round_1": round_1, **sections})
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_every_round_trains_on_the_schedule_itself_without_forks(kind: str) -> None:
+def test_every_round_trains_on_the_schedule_itself_and_reserves_no_fork(kind: str) -> None:
     lab = play(kind)
     assert {phase.name for phase in lab.study.phases} >= {"budget_sweep", "round_1", "round_1.2", "round_2"}
     assert {trial.spec.schedule.kind for trial in lab.trials("budget_sweep")} == {"constant"}
@@ -55,14 +56,16 @@ def test_no_probe_and_no_other_decay_is_tried() -> None:
     assert not {phase.plan.kind for phase in lab.study.phases} & {"probe", "decay"}
 
 
-def test_decisions_say_that_nothing_is_shared() -> None:
+def test_decisions_say_what_is_not_shared() -> None:
     lab = play("cosine")
     assert "and a cosine decay to the end" in lab.decision("round_opened", "round_1").reason
     longer = lab.decision("adjusted", "round_1.2").reason
-    assert "train from step 0 to 1,200 steps, as a cosine schedule over another horizon shares nothing" in longer
+    assert (
+        "train anew to 1,200 steps, as a cosine schedule over another horizon shares no more than the warmup" in longer
+    )
     assert "plateau" not in longer
     told = lab.decision("round_opened", "round_2").reason
-    assert "stretch the decay, from step 0 at the same peak rate, the schedule is cosine" in told
+    assert "stretch the decay, anew at the same peak rate, the schedule is cosine" in told
     assert "plateau" not in told
 
 
@@ -70,4 +73,4 @@ def test_plan_names_no_plateau_and_no_phase_that_needs_one() -> None:
     plan = closed_form_plan(sections_of("cosine"))
     assert {phase.name for phase in plan} == {"budget_sweep", "round_1", "round_1.2", "round_1.3", "round_2"}
     assert not [phase for phase in plan if "plateau" in phase.note]
-    assert "from step 0: cosine shares nothing" in plan[-1].note
+    assert "trained anew: cosine shares no more than the warmup" in plan[-1].note

@@ -154,7 +154,7 @@ class Training(Section):
         "warmup_stable_decay",
         change="decision",
         description="of the rounds; linear and cosine decay from warmup to the end: without a plateau, longer rounds "
-        "train from step 0",
+        "train anew",
     )
     decay_share: float = setting(
         0.2, change="decision", description="length of the decay as a share of round 1's budget", gt=0, lt=1

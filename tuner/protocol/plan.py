@@ -237,9 +237,9 @@ def _round_2(config: StudyConfig, *, shortest: int, longest: int) -> PlannedPhas
 
 
 def _start(config: StudyConfig) -> str:
-    return (
-        "forked from its plateaus" if has_plateau(config) else f"from step 0: {config.training.schedule} shares nothing"
-    )
+    if has_plateau(config):
+        return "forked from its plateaus"
+    return f"trained anew: {config.training.schedule} shares no more than the warmup"
 
 
 def _evals(config: StudyConfig, shortest: int, longest: int) -> tuple[int, int]:

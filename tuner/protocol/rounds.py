@@ -199,8 +199,8 @@ def open_longer(config: StudyConfig, rounds: list[PhaseRecord]) -> OpenPhase:
         f"go on to {steps(budget)} from their plateaus, the decay stays {steps(decay)} ({number(100 * share)} % of the "
         "new budget)"
         if decay
-        else f"train from step 0 to {steps(budget)}, as a {config.training.schedule} schedule over another horizon "
-        "shares nothing"
+        else f"train anew to {steps(budget)}, as a {config.training.schedule} schedule over another horizon "
+        "shares no more than the warmup"
     )
     reason = (
         f"{last.name} was too short at {steps(before)}: the same {len(trials)} points {done} "

@@ -48,7 +48,7 @@ def decay_steps(config: StudyConfig, budget: int) -> int:
 
 
 def has_plateau(config: StudyConfig) -> bool:
-    """Whether longer runs of a round can go on from shorter ones; linear and cosine schedules share nothing."""
+    """Whether longer runs of a round can go on from shorter ones; linear and cosine share the warmup."""
     return config.training.schedule == "warmup_stable_decay"
 
 

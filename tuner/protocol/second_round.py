@@ -141,7 +141,7 @@ def _opened(base: PhaseRecord, trials: list[TrialPlan], *, best: list[TrialRecor
     points = "The best point" if len(best) == 1 else f"The {len(best)} best points"
     verb = "trains" if len(best) == 1 else "train"
     decay = spec.schedule.decay_steps
-    stretched = "lengthen the plateau" if decay else "stretch the decay, from step 0 at the same peak rate"
+    stretched = "lengthen the plateau" if decay else "stretch the decay, anew at the same peak rate"
     extra = f"the extra steps {stretched}, " if spec.max_train_steps > carried else ""
     ends = f"the decay is {steps(decay)}" if decay else f"the schedule is {spec.schedule.kind}"
     reason = (
