@@ -194,6 +194,10 @@ def test_everything_that_may_be_searched_is_accepted(tmp_path: Path) -> None:
         ("budget.first_guess_steps=12", "budget.first_guess_steps=12 gives 12 evaluations per trial"),
         ("round_1.num_trials=4", "round_1.num_trials=4 is under 5: the verdict on the budget will be undecided"),
         ("search_space.learning_rate.scale=linear", "rates are searched with scale: log"),
+        (
+            "execution={device: cpu, micro_batch_size: 4}",
+            "execution.micro_batch_size=4 accumulates 4 micro-batches per update, which on a CPU gives no throughput",
+        ),
     ],
 )
 def test_what_will_hardly_answer_is_a_warning(tmp_path: Path, override: str, warning: str) -> None:
@@ -263,3 +267,8 @@ def test_what_contradicts_an_automatic_space_is_refused(tmp_path: Path, override
 
 def test_an_automatic_space_is_well_formed(tmp_path: Path) -> None:
     assert load(tmp_path, overrides=["search_space=auto"]).config.given_space == {}
+
+
+@pytest.mark.parametrize("execution", ["{device: cuda, micro_batch_size: 4}", "{device: cpu, micro_batch_size: 16}"])
+def test_accumulation_that_may_be_needed_is_no_warning(tmp_path: Path, execution: str) -> None:
+    assert not load(tmp_path, overrides=[f"execution={execution}"]).warnings

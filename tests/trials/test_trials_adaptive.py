@@ -210,3 +210,15 @@ def test_choices_and_whole_numbers_are_searched_too() -> None:
     points = searched(config, wide, order=0, workers=2)
     assert all(isinstance(point["width"], int) and 8 <= point["width"] <= 64 for point in points)
     assert {type(point["act"]) for point in points} <= {str, int, bool}
+
+
+@pytest.mark.parametrize("sampler", ["halton", "tpe"])
+def test_points_within_a_stretch_lie_there_and_go_on_by_number(sampler: str) -> None:
+    config = config_of(sampler)
+    known = stored(propose(config, config.given_space, PhaseRecord(plan=PLAN), num_points=4), 0)
+    phase = PhaseRecord(plan=PLAN, trials=tuple(ended(trial, hill) for trial in known))
+    within = {"learning_rate": (1e-1, 3e-1)}
+    points = propose(config, config.given_space, phase, num_points=4, within=within)
+    assert all(1e-1 <= point["learning_rate"] <= 3e-1 for point in points)  # type: ignore[operator]
+    assert len({point["learning_rate"] for point in points}) == 4
+    assert not {point["beta1"] for point in points} & {trial.params["beta1"] for trial in known}

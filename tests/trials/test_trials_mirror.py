@@ -5,9 +5,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 
 from tuner.config.schema import StudyConfig
 from tuner.records import (
+    Decision,
     EvalSpec,
     OptimizerSpec,
     Outcome,
@@ -119,3 +121,16 @@ def test_a_trial_that_a_fit_may_still_cut_ends_with_its_phase(url: str) -> None:
         mirror.sync(StudyRecord(name="mirrored", state="running", phases=(phase,), curves=CURVES))
     (mirrored_trial,) = optuna.load_study(study_name="mirrored/budget_sweep", storage=url).trials
     assert mirrored_trial.state == optuna.trial.TrialState.PRUNED
+
+
+def test_an_automatic_space_is_mirrored_as_it_was_decided(url: str) -> None:
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"}, "beta1": {"low": 0.8, "high": 0.99}}
+    opened = Decision(kind="round_opened", reason="", phase="round_1", numbers={"search_space": space})
+    config = CONFIG.model_copy(update={"search_space": "auto"})
+    trial = replace(TRIALS[0], params={"learning_rate": 1e-3, "beta1": 0.9})
+    Mirror(url, config).sync(replace(record(trial), decisions=(opened,)))
+    (found,) = mirrored(url)
+    rates, beta1 = found.distributions["learning_rate"], found.distributions["beta1"]
+    assert isinstance(rates, FloatDistribution)
+    assert isinstance(beta1, FloatDistribution)
+    assert (rates.low, rates.high, rates.log, beta1.low, beta1.high) == (1e-4, 1e-2, True, 0.8, 0.99)

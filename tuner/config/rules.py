@@ -60,6 +60,13 @@ def warnings(config: StudyConfig) -> Iterator[str]:
             f"search_space.learning_rate.scale={rate.scale} spends most points on the large rates; "
             "rates are searched with scale: log"
         )
+    micro, batch = config.execution.micro_batch_size, config.training.global_batch_size
+    if config.execution.device == "cpu" and micro is not None and micro < batch:
+        yield (
+            f"execution.micro_batch_size={micro} accumulates {batch // micro} micro-batches per update, which on a CPU "
+            f"gives no throughput; leave it out unless memory is short, and choose training.global_batch_size={batch} "
+            "by throughput"
+        )
 
 
 def _name_problems(config: StudyConfig) -> Iterator[Problem]:

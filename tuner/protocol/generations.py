@@ -14,7 +14,7 @@ from tuner.records import AddTrials, Decision, PhaseRecord
 ADAPTIVE = ("tpe", "gp")
 
 MAX_STARTUP = 10
-"""So many points at most come from Halton before a sampler learns from them (ours; Optuna's own start-up)."""
+"""About so many points at most come from Halton before a sampler learns from them (ours; Optuna's own start-up)."""
 
 
 def is_adaptive(config: StudyConfig) -> bool:
@@ -23,7 +23,7 @@ def is_adaptive(config: StudyConfig) -> bool:
 
 
 def num_startup(config: StudyConfig) -> int:
-    """Points of an adaptive search that come from Halton: whole generations, about half of the trials, at most ten."""
+    """Points that come from Halton first: half of the trials, at most ten, rounded up to whole generations."""
     wanted = min(MAX_STARTUP, config.round_1.num_trials // 2)
     return config.round_1.parallelism * max(1, ceil(wanted / config.round_1.parallelism))
 
