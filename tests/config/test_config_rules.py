@@ -73,6 +73,10 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
             "compute_bound needs a length that patience sets; add budget.production_steps, or limits: {run_hours: ...}",
         ),
         (["limits.run_hours=0"], "limits.run_hours: 0"),
+        (
+            ["limits={study_hours: 2, run_hours: 3}"],
+            "run_hours=3 is more than study_hours=2, which no run can take; lower run_hours or raise study_hours",
+        ),
         (["budget.perfect_fit.metric=error"], '"error" is not measured by a causal_lm workload'),
         (["budget.perfect_fit.at_most=0"], "perfect_fit.at_most: 0 can never be reached by loss; use a value above 0"),
         (

@@ -43,8 +43,15 @@ def test_the_plan_shows_the_branches_of_a_study_with_a_production_length() -> No
 def test_run_hours_are_told_where_their_steps_are_not_known_yet() -> None:
     config = config_of(limits={"run_hours": 2}, round_2={"budget_multiple": "auto"})
     notes = {phase.name: phase.note for phase in closed_form_plan(config)}
-    assert "what limits.run_hours buys" in notes["round_1"]
-    assert "what limits.run_hours buys" in notes["round_2"]
+    assert "what limits buy" in notes["round_1"]
+    assert "what limits buy" in notes["round_2"]
+
+
+def test_limited_hours_may_leave_fewer_trials() -> None:
+    plan = {phase.name: phase for phase in closed_form_plan(config_of(limits={"study_hours": 4}))}
+    assert (plan["round_1"].min_trials, plan["round_1"].max_trials) == (1, 6)
+    assert (plan["round_2"].min_trials, plan["round_2"].max_trials) == (0, 4)
+    assert "limits.study_hours" in plan["round_2"].note
 
 
 def test_a_given_cadence_makes_longer_phases_evaluate_more() -> None:

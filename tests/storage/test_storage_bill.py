@@ -50,6 +50,18 @@ def test_what_was_spent_is_the_sum_over_all_attempts(store: Store) -> None:
     assert spent.seconds_per_step == pytest.approx(spent.worker_seconds / 110)
 
 
+def test_time_in_which_nobody_worked_does_not_count(store: Store) -> None:
+    open_study(store, [make_spec(), make_spec(rate=2e-3)])
+    first, second = FakeWorker.next(store).begin(), FakeWorker.next(store).begin()
+    first.train(100).end()
+    second.train(50).end()
+    # Both began at the same time: 100 seconds of one cover 50 of the other. A day later one works 10 seconds more.
+    assert store.elapsed_seconds("x") == pytest.approx(100, abs=1.1)
+    at = "UPDATE tuner_attempts SET started_at = '2030-01-02T00:00:00Z', seconds_train = 10 WHERE trial_id = "
+    execute(store, f"{at} (SELECT max(trial_id) FROM tuner_attempts)")
+    assert store.elapsed_seconds("x") == pytest.approx(110, abs=1.1)
+
+
 def test_rework_after_a_crash_is_recomputed(store: Store) -> None:
     open_study(store, [make_spec()])
     worker = FakeWorker.next(store).begin().train(50, checkpoints=[40])

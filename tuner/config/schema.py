@@ -301,7 +301,7 @@ class Dimension(Section):
                 raise ValueError("choices=[] is empty; list at least one value")
             return self
         if self.low is None or self.high is None:
-            raise ValueError("needs low and high, or choices")
+            raise ValueError("needs low and high, or choices; add them")
         if self.low >= self.high:
             raise ValueError(f"low={self.low:g} is not below high={self.high:g}; swap them or widen the range")
         if self.scale == "log" and self.low <= 0:

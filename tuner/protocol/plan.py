@@ -71,7 +71,15 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
     if config.round_2 is not None:
         grown = max(longest, first.max_steps * GROWTH**num_adjustments)
         phases.append(_with_production(config, _round_2(config, shortest=shortest, longest=grown)))
-    return phases
+    return phases if config.limits.study_hours is None else [_cut(phase) for phase in phases]
+
+
+def _cut(phase: PlannedPhase) -> PlannedPhase:
+    """What limits.study_hours may leave of a phase: seeds go first, then points, then whole phases."""
+    if phase.name in (SWEEP, COOLDOWN):
+        return phase
+    least = min(phase.min_trials, 1) if phase.name == ROUND_1 else 0
+    return replace(phase, min_trials=least, note=f"{phase.note}; fewer trials if limits.study_hours asks for it")
 
 
 def _sweep_budget(config: StudyConfig) -> tuple[int, int]:
@@ -108,7 +116,7 @@ def _with_production(config: StudyConfig, planned: PlannedPhase) -> PlannedPhase
     if not has_length(config) or config.round_2.budget_multiple != "auto":
         return planned
     if stated is None:
-        return replace(planned, note=f"{planned.note}; if compute-bound, what limits.run_hours buys")
+        return replace(planned, note=f"{planned.note}; if compute-bound, what limits buy")
     note = f"{planned.note}; if compute-bound, at the production length"
     if config.workload_kind == "compute_bound" and config.limits.run_hours is None:
         min_evals, max_evals = _evals(config, stated, stated)
@@ -173,7 +181,8 @@ def _round_1_note(config: StudyConfig) -> str:
     fastest = "at the number of steps of the fastest rate"
     if not has_length(config):
         return fastest
-    bought = "" if config.limits.run_hours is None else ", at most what limits.run_hours buys, which the sweep measures"
+    timed = config.limits.run_hours is not None or config.limits.study_hours is not None
+    bought = ", at most what limits buy, which the sweep measures" if timed else ""
     if config.workload_kind == "compute_bound":
         return f"at 10 % of the production length{bought}"
     return f"{fastest}; if compute-bound, at 10 % of the production length{bought}"

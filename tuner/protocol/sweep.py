@@ -191,7 +191,7 @@ def _next_rung(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -
 
 
 def _cap(config: StudyConfig, rung: RaiseTarget, *, phase: PhaseRecord, measured: Measured) -> Decision | None:
-    """The decision to end the sweep before a rung that its share of the study's hours does not hold; None if it does."""
+    """The decision to end the sweep before a rung beyond its share of the study's hours; None if that holds it."""
     more = len(rung.trials) * (rung.max_train_steps - _on_rung(phase)[0].spec.max_train_steps)
     if fits(config, measured, more, share=SWEEP_SHARE):
         return None
