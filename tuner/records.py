@@ -368,9 +368,6 @@ class GiveUp:
 Move = OpenPhase | AddTrials | RaiseTarget | ClosePhase | Wait | Conclude | GiveUp
 
 
-# ---------------------------------------------------------------- JSON
-
-
 R = TypeVar("R")
 
 

@@ -10,6 +10,7 @@ import pytest
 from synthetic import Lab, World, config_of, trained
 
 from tuner.protocol.answer import leader
+from tuner.protocol.rounds import distinct
 from tuner.protocol.second_round import open_round_2
 from tuner.records import Conclude, RunSpec
 
@@ -153,3 +154,12 @@ def test_extra_steps_at_a_low_rate_are_warned_of() -> None:
     opened = next(decision for decision in move.decisions if decision.kind == "round_opened")
     assert "warning: so do" in opened.reason
     assert "warning" not in lab.decision("round_opened", "round_2").reason
+
+
+def test_a_point_that_stands_twice_is_carried_over_once() -> None:
+    lab = play(trained(flat))
+    (first, second, *_) = lab.trials("round_1")
+    assert [trial.number for trial in distinct([first, replace(first, number=9), second])] == [
+        first.number,
+        second.number,
+    ]

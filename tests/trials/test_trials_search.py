@@ -48,3 +48,10 @@ def test_every_point_lies_in_its_range(u: float) -> None:
 def test_whole_numbers_include_both_ends() -> None:
     dimension = Dimension(low=1, high=3, integer=True)
     assert {place(dimension, u) for u in (0.0, 0.5, 0.999)} == {1, 2, 3}
+
+
+def test_a_finite_space_gives_each_of_its_points_once() -> None:
+    space = {"optimizer_option": Dimension(choices=("a", "b", "c")), "depth": Dimension(low=1, high=3, integer=True)}
+    points = halton_points(space, 9, seed=0, phase="round_1")
+    assert len({tuple(point.items()) for point in points}) == 9
+    assert halton_points(space, 4, seed=0, phase="round_1", first=5) == points[5:]

@@ -16,6 +16,19 @@ SIGNIFICANT_DIGITS = 4
 """Sampled values are rounded to so many digits: a rate that can be read aloud is a rate that can be typed again."""
 
 
+def num_distinct(space: Mapping[str, Dimension]) -> int | None:
+    """How many points a space holds; None for one with a range of real numbers, which holds any number."""
+    count = 1
+    for dimension in space.values():
+        if dimension.choices is not None:
+            count *= len(dimension.choices)
+        elif dimension.integer and dimension.low is not None and dimension.high is not None:
+            count *= math.floor(dimension.high) - math.ceil(dimension.low) + 1
+        else:
+            return None
+    return count
+
+
 def place(dimension: Dimension, u: float) -> Value:
     """The value at share `u` in [0, 1) of a dimension."""
     if dimension.choices is not None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from tuner.config.grid_rules import grid_problems
 from tuner.config.problems import KeyPath, Problem, dotted
+from tuner.config.scales import num_distinct
 from tuner.config.schema import CausalLMWorkload, Dimension, StudyConfig, Training
 from tuner.config.settings import ABBREVIATIONS
 from tuner.config.wording import DERIVED_BUDGETS, in_range, shown
@@ -23,6 +24,7 @@ SEARCHABLE_ALWAYS = ("learning_rate", "weight_decay", "max_grad_norm")
 def search_problems(config: StudyConfig) -> Iterator[Problem]:
     """Everything wrong with `search_space`, and with the learning rate's place in it."""
     yield from _learning_rate_problems(config)
+    yield from _size_problems(config)
     for name, dimension in config.given_space.items():
         problem = _name_problem(name, config)
         if problem is not None:
@@ -36,6 +38,13 @@ def searchable_names(config: StudyConfig) -> tuple[str, ...]:
     """The settings that this study's trials may differ in; a python workload adds the arguments of its class."""
     names = (*SEARCHABLE_ALWAYS, *SEARCHABLE[config.training.optimizer])
     return (*names, "dropout") if isinstance(config.workload, CausalLMWorkload) else names
+
+
+def _size_problems(config: StudyConfig) -> Iterator[Problem]:
+    size, wanted = num_distinct(config.given_space), config.round_1.num_trials
+    if config.given_space and config.round_1.sampler != "grid" and size is not None and size < wanted:
+        message = f"{wanted} is more than the {size} different points of search_space; lower it, or search a range"
+        yield Problem(path=("round_1", "num_trials"), message=message, cause=("search_space",))
 
 
 def _learning_rate_problems(config: StudyConfig) -> Iterator[Problem]:

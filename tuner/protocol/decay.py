@@ -16,7 +16,7 @@ from tuner.analysis.verdict import rank_by_best_mean
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import value_of
 from tuner.protocol.probe import NUM_PROBED
-from tuner.protocol.rounds import ROUND_1, feasible
+from tuner.protocol.rounds import ROUND_1, distinct, feasible
 from tuner.protocol.runs import retuned_decays
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
@@ -59,7 +59,7 @@ def _open(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) -> Open
     metric, direction = base.plan.eval.metric, base.plan.eval.direction
     curves = {trial.trial: study.curve(trial.trial, VALIDATION, metric) for trial in feasible(base)}
     by_id = {trial.trial: trial for trial in base.trials}
-    best = [by_id[trial] for trial in rank_by_best_mean(curves, direction)[:NUM_PROBED]]
+    best = distinct(by_id[trial] for trial in rank_by_best_mean(curves, direction))[:NUM_PROBED]
     lengths = retuned_decays(config, best[0].spec)
     if not lengths:
         return None

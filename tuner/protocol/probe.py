@@ -16,7 +16,7 @@ from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import CONFOUNDED, BudgetCheck, Verdict
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import replicas, value_of
-from tuner.protocol.rounds import GROWTH, check_round, close_round, feasible, unjudgeable
+from tuner.protocol.rounds import GROWTH, check_round, close_round, distinct, feasible, unjudgeable
 from tuner.protocol.runs import doubled
 from tuner.protocol.widening import widen
 from tuner.protocol.words import json_safe, number, steps
@@ -68,7 +68,7 @@ def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseReco
 
 def _open(config: StudyConfig, phase: PhaseRecord, *, check: BudgetCheck) -> OpenPhase:
     by_id = {trial.trial: trial for trial in phase.trials}
-    probed = [by_id[trial] for trial in check.leading_trials[:NUM_PROBED]]
+    probed = distinct(by_id[trial] for trial in check.leading_trials)[:NUM_PROBED]
     before, budget = check.max_train_steps, GROWTH * check.max_train_steps
     trials = tuple(
         TrialPlan(number=place, params=dict(trial.params), spec=doubled(config, trial.spec, max_train_steps=budget))

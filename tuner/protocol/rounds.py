@@ -6,12 +6,13 @@ from their plateaus; one that is too long is never rerun shorter, the smaller bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from math import ceil
 from typing import Final
 
 from tuner.analysis.second_metric import SAME_AS_LOSS, SecondMetric, compare_with_loss
+from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import BudgetCheck, judge_budget
 from tuner.config.auto_space import auto_space
 from tuner.config.resolve import eval_spec
@@ -51,6 +52,14 @@ MARGIN_OVER_GOOD_STEP = 1.5
 def feasible(phase: PhaseRecord) -> tuple[TrialRecord, ...]:
     """The trials that may be judged and ranked. Infeasible and crashed ones are not, for different reasons."""
     return tuple(trial for trial in phase.trials if trial.is_feasible and trial.best_value is not None)
+
+
+def distinct(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The first trial of each point: a point that a small search space gave twice is no second piece of evidence."""
+    first: dict[str, TrialRecord] = {}
+    for trial in trials:
+        first.setdefault(point_key(trial.params), trial)
+    return list(first.values())
 
 
 def open_round_1(config: StudyConfig, budget: int, *, best_rate: float) -> Move:

@@ -16,7 +16,7 @@ from tuner.analysis.transfer import point_key
 from tuner.config.schema import StudyConfig
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retuned_length
-from tuner.protocol.rounds import GROWTH, feasible
+from tuner.protocol.rounds import GROWTH, distinct, feasible
 from tuner.protocol.runs import decay_steps, lengthened, trial_seed
 from tuner.protocol.words import json_safe, number, point, steps
 from tuner.records import Decision, OpenPhase, PhasePlan, PhaseRecord, RunSpec, StudyRecord, TrialPlan, TrialRecord
@@ -24,8 +24,8 @@ from tuner.records import Decision, OpenPhase, PhasePlan, PhaseRecord, RunSpec, 
 ROUND_2: Final = "round_2"
 CITED: Final = " (playbook, Round 2)."
 
-LONG_ENOUGH: Final = ("adequate", "too long")
-"""Verdicts after which longer training has nothing left to show."""
+TOO_SHORT: Final = "too short"
+"""The one verdict after which a longer round 2 has shown to be worth it (PROTOCOL 5)."""
 
 TWIN_RATE: Final = 0.5
 """The twin's rate as a share of its point's (ours)."""
@@ -74,7 +74,7 @@ def open_round_2(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) 
     else:
         multiple, why = budget_multiple(config, base)
         budget = max(1, round(multiple * carried))
-    best = ranked(base)[: config.round_2.num_trials]
+    best = distinct(ranked(base))[: config.round_2.num_trials]
     decay = retuned_length(study)
     specs = [_extended(config, trial.spec, carried=carried, budget=budget, decay=decay) for trial in best]
     trials = [
@@ -100,9 +100,12 @@ def budget_multiple(config: StudyConfig, base: PhaseRecord) -> tuple[float, str]
     chosen = config.round_2.budget_multiple
     if chosen != "auto":
         return chosen, ""
-    if base.verdict in LONG_ENOUGH:
-        return 1, f"{base.name} was found {base.verdict}, so that round 2 is replication only (budget_multiple: auto)"
-    return GROWTH, f"{base.name} is {base.verdict}: longer training may still gain (budget_multiple: auto)"
+    if base.verdict == TOO_SHORT:
+        return GROWTH, f"{base.name} is {base.verdict}: longer training may still gain (budget_multiple: auto)"
+    return 1, (
+        f"{base.name} is {base.verdict}, nothing showed that longer training gains: round 2 is replication only "
+        "(budget_multiple: auto)"
+    )
 
 
 def _twin(config: StudyConfig, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:

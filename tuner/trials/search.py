@@ -10,9 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tuner.config.scales import place
+from tuner.config.scales import num_distinct, place
 from tuner.config.schema import Dimension
 from tuner.records import Value
+
+MAX_DRAWS = 200
+"""Times 64 points are drawn in search of new ones; a space whose last points hide longer repeats some."""
 
 
 def halton_points(
@@ -27,11 +30,33 @@ def halton_points(
     """
     from scipy.stats import qmc  # most of a second, and only where points are proposed
 
+    wanted, size = first + num_points, num_distinct(space)
+    if size is not None:
+        return _distinct_points(space, min(wanted, size), seed=seed, phase=phase)[first:]
     names = sorted(space)
     generator = np.random.default_rng(point_seed(seed, phase))
     halton = qmc.Halton(d=len(names), scramble=True, rng=generator)
-    uniform = halton.random(first + num_points)[first:]  # [num_points, dimensions]
+    uniform = halton.random(wanted)[first:]  # [num_points, dimensions]
     return [{name: place(space[name], float(u)) for name, u in zip(names, row, strict=True)} for row in uniform]
+
+
+def _distinct_points(
+    space: Mapping[str, Dimension], num_points: int, *, seed: int, phase: str
+) -> list[dict[str, Value]]:
+    """The first points of a finite space in the order of its Halton sequence, each once: a repetition tells nothing."""
+    from scipy.stats import qmc
+
+    names = sorted(space)
+    halton = qmc.Halton(d=len(names), scramble=True, rng=np.random.default_rng(point_seed(seed, phase)))
+    found: dict[tuple[Value, ...], dict[str, Value]] = {}
+    for _ in range(MAX_DRAWS):
+        if len(found) >= num_points:
+            break
+        for row in halton.random(64):
+            point = {name: place(space[name], float(u)) for name, u in zip(names, row, strict=True)}
+            found.setdefault(tuple(point.values()), point)
+    points = list(found.values())
+    return [points[index % len(points)] for index in range(num_points)]
 
 
 def point_seed(seed: int, *parts: object) -> int:
