@@ -276,3 +276,17 @@ def test_an_automatic_space_is_well_formed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("execution", ["{device: cuda, micro_batch_size: 4}", "{device: cpu, micro_batch_size: 16}"])
 def test_accumulation_that_may_be_needed_is_no_warning(tmp_path: Path, execution: str) -> None:
     assert not load(tmp_path, overrides=[f"execution={execution}"]).warnings
+
+
+def test_a_search_in_generations_is_refused_under_hours_that_could_not_cut_it(tmp_path: Path) -> None:
+    found = complaints(tmp_path, STUDY, ["round_1.sampler=tpe", "limits={study_hours: 4}"])
+    assert any("limits.study_hours=4 cannot cut beforehand; use halton" in line for line in found)
+    load(tmp_path, overrides=["round_1.sampler=tpe"])
+    load(tmp_path, overrides=["limits={study_hours: 4}"])
+
+
+def test_more_trials_than_a_finite_space_has_points_are_refused(tmp_path: Path) -> None:
+    choices = "search_space={learning_rate: {choices: [0.001, 0.002, 0.004]}, dropout: {choices: [0.0, 0.1]}}"
+    found = complaints(tmp_path, STUDY, [choices, "round_1.num_trials=7"])
+    assert any("7 is more than the 6 different points of search_space" in line for line in found)
+    load(tmp_path, overrides=[choices, "round_1.num_trials=6"])

@@ -49,7 +49,7 @@ def test_run_hours_are_told_where_their_steps_are_not_known_yet() -> None:
 
 def test_limited_hours_may_leave_fewer_trials() -> None:
     plan = {phase.name: phase for phase in closed_form_plan(config_of(limits={"study_hours": 4}))}
-    assert (plan["round_1"].min_trials, plan["round_1"].max_trials) == (1, 6)
+    assert (plan["round_1"].min_trials, plan["round_1"].max_trials) == (1, 6 + 2)
     assert (plan["round_2"].min_trials, plan["round_2"].max_trials) == (0, 4)
     assert "limits.study_hours" in plan["round_2"].note
 

@@ -64,8 +64,10 @@ def test_a_probe_with_gain_makes_round_2_twice_as_long() -> None:
     assert "round_1.2 is too short" in lab.decision("round_opened", "round_2").reason
 
 
-def test_an_undecided_budget_is_doubled_since_only_longer_runs_can_tell() -> None:
-    assert play(trained(flat), round_2=AUTO).study.phase("round_2").plan.max_train_steps == 1200
+def test_an_undecided_budget_is_replicated_since_no_gain_was_shown() -> None:
+    lab = play(trained(flat), round_2=AUTO)
+    assert lab.study.phase("round_2").plan.max_train_steps == 600
+    assert "replication only" in lab.decision("round_opened", "round_2").reason
 
 
 def test_a_given_multiple_is_kept_whatever_the_verdict() -> None:

@@ -204,7 +204,7 @@ STUDIES: dict[str, tuple[World, dict[str, Any], str]] = {
         trained(improves),
         NONE,
         "budget_sweep: fits 600, round_1: undecided (decay-confounded), round_2: undecided, "
-        "answer: 1200 undecided (decay-confounded)",
+        "answer: 600 undecided (decay-confounded)",
     ),
     "best in the middle, without a probe": (
         trained(turns(300), decay_gain=0.0),

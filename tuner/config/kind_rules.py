@@ -36,6 +36,13 @@ def kind_problems(config: StudyConfig) -> Iterator[Problem]:
             "compute_bound needs a length that patience sets; add budget.production_steps, or limits: {run_hours: ...}"
         )
         yield Problem(path=KIND, message=message)
+    sampler = config.round_1.sampler
+    if sampler in ("tpe", "gp") and config.limits.study_hours is not None:
+        message = (
+            f"{sampler} asks for its points generation by generation, which limits.study_hours="
+            f"{config.limits.study_hours:g} cannot cut beforehand; use halton, or remove limits.study_hours"
+        )
+        yield Problem(path=("round_1", "sampler"), message=message, cause=("limits", "study_hours"))
 
 
 def has_length(config: StudyConfig) -> bool:

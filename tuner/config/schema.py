@@ -255,7 +255,8 @@ class Round2(Section):
     budget_multiple: Annotated[float, Field(ge=1)] | Literal["auto"] = setting(
         "auto",
         change="decision",
-        description="budget as a multiple of round 1's; auto: 1 if that was found long enough (replication), else 2",
+        description="budget as a multiple of round 1's; auto: 2 if longer training was shown to gain, the "
+        "production length if compute-bound, else 1 (replication)",
     )
     lower_rate_twin: bool = setting(
         True, change="decision", description="the best point also at half its rate, if the budget grew: one more run"
