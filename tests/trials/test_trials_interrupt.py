@@ -63,7 +63,7 @@ def test_ctrl_c_saves_within_ten_seconds_and_resume_goes_on_at_once(home: Home) 
     assert "tuner resume tiny" in error
     assert home.json("status", "tiny")["state"] == "interrupted"
     num_evals = home.num_evals()
-    process = home.start("resume", "tiny", "--workers", "2")
+    process = home.start("resume", "tiny", "--workers", "1")
     assert home.wait_for_evals(process, num_evals + 20)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=30)

@@ -156,6 +156,7 @@ def test_name_of_the_end_of_document_in_training_text_is_only_text():
     assert END_OF_DOCUMENT not in ids.tolist()
 
 
+@pytest.mark.slow
 def test_more_tokens_than_sixteen_bits_hold_are_kept(tmp_path):
     # 80,000 different words of four letters give more than 65,536 tokens in a second.
     letters = "abcdefghijklmnopqrstuvwxyz"
