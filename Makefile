@@ -19,7 +19,7 @@ help:
 	@echo "make test         the tests (a few minutes on two cores)"
 	@echo "make check        lint, format, types, and every study through 'tuner check'"
 	@echo "make test-slow    the long tests"
-	@echo "make test-postgres  the storage tests on a PostgreSQL server of their own (needs its programs)"
+	@echo "make test-postgres   the storage tests on a PostgreSQL server of their own"
 	@echo "make benchmarks   what is measured side by side"
 	@echo "make clean        remove the environment and caches; studies' results in runs/ stay"
 

@@ -97,6 +97,17 @@ def test_terminated_by_the_system_it_saves_and_exits_143(home: Home) -> None:
     assert home.json("status", "tiny")["state"] == "interrupted"
 
 
+@pytest.mark.slow
+def test_a_terminal_that_closes_saves_the_workers_states_too(home: Home) -> None:
+    process = home.start("run", "tiny.yaml", "--workers", "1")
+    assert home.wait_for_evals(process, 20)
+    os.killpg(process.pid, signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert process.returncode == 129
+    home.tuner("resume", "tiny", "--workers", "1")
+    assert home.json("status", "tiny")["steps"]["recomputed"] == 0
+
+
 @pytest.mark.parametrize(
     ("override", "word"),
     [("training.weight_decay=0.5", "training.weight_decay"), ("round_1.num_trials=6", "round_1.num_trials")],
