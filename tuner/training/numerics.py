@@ -54,6 +54,8 @@ def numerics_segment(execution: ExecutionSpec) -> dict[str, Any]:
         "fused": True,
         "compile": False,
         "deterministic_algorithms": _is_cpu(execution),
+        # On the CPU it decides nothing, and its segments stay what they were.
+        **({} if _is_cpu(execution) else {"cudnn_allow_tf32": False}),
     }
 
 

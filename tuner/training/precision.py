@@ -30,7 +30,7 @@ def usable_device(name: str, precision: Precision) -> torch.device:
         raise ConfigError(
             f"execution.device={name}: torch {torch.__version__} finds no CUDA device here; use device: cpu"
         )
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         # A user's bare .cuda(), and what torch asks of "the" device, mean this worker's.
         torch.cuda.set_device(device)
     if device.type == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
