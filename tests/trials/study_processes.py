@@ -56,7 +56,7 @@ class Home:
     def tuner(self, *arguments: str, exit_code: int = 0) -> str:
         """The output of a command that must end with `exit_code`."""
         process = self.start(*arguments)
-        out, error = process.communicate(timeout=240)
+        out, error = process.communicate(timeout=540)
         assert process.returncode == exit_code, f"exit {process.returncode}\n{out}\n{error}"
         return out if exit_code == 0 else error
 
