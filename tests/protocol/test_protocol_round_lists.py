@@ -154,10 +154,10 @@ def test_lengths_grow_only_while_longer_training_gains() -> None:
     # 600 -> 1,200 gained, which 2,400 does not: what comes then has more seeds to measure, and no more steps.
     assert [p.plan.max_train_steps for p in lab.phases[2:]] == [1200, 2400, 2400]
     opened = lab.decision("round_opened", "round_3").reason
-    assert "over 2 runs of round_1 and round_2 that share point and seed" in opened
+    assert "mean gain in loss of the 2 runs that round_2 has in common with round_1 (point and seed): +0.1" in opened
     assert "longer training may still gain (budget_multiple: auto)" in opened
     replicated = lab.decision("round_opened", "round_4").reason
-    assert "longer training no longer gains: round 4 is replication only" in replicated
+    assert "longer training has stopped to gain: round 4 is replication only" in replicated
 
 
 def test_a_round_that_would_repeat_the_one_before_is_not_opened_and_says_so() -> None:
@@ -165,7 +165,9 @@ def test_a_round_that_would_repeat_the_one_before_is_not_opened_and_says_so() ->
     assert [p.name for p in lab.phases][-3:] == ["round_2", "round_3", "round_5"]
     assert [p.plan.max_train_steps for p in lab.phases][-3:] == [1200, 2400, 4800]
     told = lab.decision("round_skipped").reason
-    assert told.startswith("round_4 is not opened: loss improved by +0 on average over 4 runs of round_2 and round_3")
+    assert told.startswith(
+        "round_4 is not opened: mean gain in loss of the 4 runs that round_3 has in common with round_2"
+    )
     assert "it would repeat round_3, with no seed that is new" in told
     assert lab.decision("round_opened", "round_5").numbers["from_phase"] == "round_3"
 
@@ -174,7 +176,7 @@ def test_too_few_runs_in_common_say_nothing_about_longer_training() -> None:
     lab = play(trained(improving), [{**TWICE, "num_trials": 1, "num_seeds": 1}, {**AUTO, "num_trials": 1}])
     assert lab.study.phase("round_3").plan.max_train_steps == 1200
     told = lab.decision("round_opened", "round_3").reason
-    assert "1 run of round_1 and round_2 share point and seed, fewer than 2" in told
+    assert "round_2 has 1 run in common with round_1 (point and seed), fewer than 2" in told
 
 
 def test_a_replication_shows_nothing_about_longer_training() -> None:

@@ -14,8 +14,10 @@ SCHEDULE: KeyPath = ("training", "schedule")
 def round_problems(config: StudyConfig) -> Iterator[Problem]:
     """What the rounds after round 1 say that contradicts itself, the round before, or the schedule."""
     if config.rounds is not None and config.round_2 is not None:
-        message = "stands beside round_2, which is short for a list of one; make round_2 its first item, rounds.0"
-        yield Problem(path=("rounds",), message=message, cause=("round_2",))
+        message = (
+            "stands beside rounds, of which it is the short form; remove it, and say it in the first item, rounds.0"
+        )
+        yield Problem(path=("round_2",), message=message, cause=("rounds",))
         return
     before, num_before = "round_1.num_trials", config.round_1.num_trials
     for place, item in enumerate(config.later_rounds):

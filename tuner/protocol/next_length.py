@@ -108,21 +108,25 @@ def _after_later(config: StudyConfig, study: StudyRecord, base: PhaseRecord) -> 
         for trial in feasible(base)
         if _run(trial) in shorter
     ]
-    both = f"{'1 run' if len(pairs) == 1 else f'{len(pairs)} runs'} of {earlier.name} and {base.name}"
+    common = "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"
     if len(pairs) < MIN_PROBED:
-        return False, f"{both} share point and seed, fewer than {MIN_PROBED}: what longer training gains is unknown"
+        return False, (
+            f"{base.name} has {common} in common with {earlier.name} (point and seed), fewer than {MIN_PROBED}: what "
+            "longer training gains is unknown"
+        )
     found = measure_probe(
         pairs,
         direction=base.plan.eval.direction,
         min_gain=config.round_1.min_gain,
         seed_deviation=known_seed_deviation(study),
     )
-    verdict = "longer training may still gain" if found.is_gain else "longer training no longer gains"
+    verdict = "longer training may still gain" if found.is_gain else "longer training has stopped to gain"
     return found.is_gain, (
-        f"{metric} improved by {found.mean_gain:+.3g} on average over {both} that share point and seed, "
-        f"{'above' if found.is_gain else 'not above'} both round_1.min_gain={number(config.round_1.min_gain)} of the "
-        f"value ({number(found.needed_gain)}) and {number(found.chance)} "
-        f"({'the seed deviation' if found.is_seed_deviation else 'noise of the curves'}): {verdict}"
+        f"mean gain in {metric} of the {common} that {base.name} has in common with {earlier.name} (point and seed): "
+        f"{found.mean_gain:+.3g}, {'above' if found.is_gain else 'not above'} both "
+        f"round_1.min_gain={number(config.round_1.min_gain)} of the value ({number(found.needed_gain)}) and "
+        f"{number(found.chance)} ({'the seed deviation' if found.is_seed_deviation else 'noise of the curves'}), "
+        f"so {verdict}"
     )
 
 
