@@ -144,7 +144,7 @@ def _about_later(
 ) -> str:
     """What the last of the longer rounds came to."""
     if not later:
-        return "no round 2 was asked for"
+        return "no longer round was asked for"
     last = later[-1]
     best = next((trial for phase, trial in leaders if phase.name == last.name), None)
     if best is None:
