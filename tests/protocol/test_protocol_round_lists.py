@@ -154,7 +154,7 @@ def test_lengths_grow_only_while_longer_training_gains() -> None:
     # 600 -> 1,200 gained, which 2,400 does not: what comes then has more seeds to measure, and no more steps.
     assert [p.plan.max_train_steps for p in lab.phases[2:]] == [1200, 2400, 2400]
     opened = lab.decision("round_opened", "round_3").reason
-    assert "mean gain in loss of the 2 runs that round_2 has in common with round_1 (point and seed): +0.1" in opened
+    assert "mean gain in loss of the 2 runs that round_2 has in common with round_1 (point and seed): +0.2" in opened
     assert "longer training may still gain (budget_multiple: auto)" in opened
     replicated = lab.decision("round_opened", "round_4").reason
     assert "longer training has stopped to gain: round 4 is replication only" in replicated
