@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import Lab, Losses, World, config_of
 
+from tuner.config.schema import LaterRound
 from tuner.protocol.plan import PlannedPhase, closed_form_plan
 from tuner.records import Conclude, GiveUp, RunSpec
 
@@ -50,6 +51,13 @@ def any_config(exact: bool, adjust: str) -> Any:
         round_2={"budget_multiple": 2 if adjust == "none" else "auto", "lower_rate_twin": adjust != "raw"},
         evaluation={"every_steps": 20},
     )
+
+
+def any_rounds(seed: int, adjust: str) -> Any:
+    """Studies of every kind with two or three later rounds, of given and of automatic lengths."""
+    auto, given = LaterRound(num_trials=2, num_seeds=1), LaterRound(num_trials=2, budget_multiple=1.5)
+    rounds = ((auto, auto, given), (given, auto), (given, given, auto), (auto, given))[seed % 4]
+    return any_kind(seed, adjust).model_copy(update={"round_2": None, "rounds": rounds})
 
 
 def any_kind(seed: int, adjust: str) -> Any:
@@ -111,9 +119,19 @@ def test_no_kind_of_workload_depends_on_the_order_in_which_trials_finish(seed: i
 
 
 @SETTINGS
-@given(st.integers(0, 10**6), st.booleans(), ADJUST)
-def test_a_study_stays_within_its_closed_form_plan(seed: int, of_any_kind: bool, adjust: str) -> None:
-    config = any_kind(seed, adjust) if of_any_kind else any_config(True, adjust)
+@given(st.integers(0, 10**6), ADJUST, st.lists(st.integers(0, 99), min_size=2, max_size=2))
+def test_no_list_of_rounds_depends_on_the_order_in_which_trials_finish(
+    seed: int, adjust: str, orders: list[int]
+) -> None:
+    labs = [Lab(any_rounds(seed, adjust), any_world(seed, 0.2), order).play(max_moves=80) for order in orders]
+    assert story(labs[0]) == story(labs[1])
+
+
+@SETTINGS
+@given(st.integers(0, 10**6), st.sampled_from(["config", "kind", "rounds"]), ADJUST)
+def test_a_study_stays_within_its_closed_form_plan(seed: int, of: str, adjust: str) -> None:
+    configs = {"config": any_config(True, adjust), "kind": any_kind(seed, adjust), "rounds": any_rounds(seed, adjust)}
+    config = configs[of]
     planned = {phase.name: phase for phase in closed_form_plan(config)}
     lab = Lab(config, any_world(seed, 0.2), seed).play()
     assert_within(lab, planned)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from tuner.config.kind_rules import kind_problems
 from tuner.config.problems import Problem
 from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS, LOSSES
+from tuner.config.round_rules import round_problems
 from tuner.config.schedule_rules import PLATEAU, schedule_problems
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.config.search_rules import search_problems
@@ -32,7 +33,7 @@ def problems(config: StudyConfig) -> Iterator[Problem]:
     yield from schedule_problems(config)
     yield from kind_problems(config)
     yield from _plateau_problems(config)
-    yield from _round_problems(config)
+    yield from round_problems(config)
 
 
 def warnings(config: StudyConfig) -> Iterator[str]:
@@ -172,12 +173,3 @@ def _plateau_problems(config: StudyConfig) -> Iterator[Problem]:
         message=f"{given} ({warmup} updates) plus decay_share={training.decay_share:g} ({decay} updates) leaves no "
         f"plateau in budget.first_guess_steps={guess}; shorten one, or raise first_guess_steps",
     )
-
-
-def _round_problems(config: StudyConfig) -> Iterator[Problem]:
-    if config.round_2 is not None and config.round_2.num_trials > config.round_1.num_trials:
-        yield Problem(
-            path=("round_2", "num_trials"),
-            message=f"{config.round_2.num_trials} is more than round_1.num_trials={config.round_1.num_trials}; "
-            "round 2 extends the best points of round 1, so lower it or raise round 1's",
-        )

@@ -5,7 +5,7 @@ The rule of every setting is in `section.py`; the `workload` section has a file 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -98,8 +98,8 @@ class Budget(Section):
     production_steps: Positive | None = setting(
         None,
         change="decision",
-        description="compute-bound: the length of the real run, which round 2 has; round 1 gets 10 % of it; default: "
-        "what limits.run_hours buys",
+        description="compute-bound: the length of the real run, which the last round has; round 1 gets 10 % of it; "
+        "default: what limits.run_hours buys",
     )
 
     @model_validator(mode="after")
@@ -245,18 +245,26 @@ class Round1(Section):
     )
 
 
-class Round2(Section):
-    """Few long trials that extend the plateau of the best points (playbook, Round 2)."""
+class LaterRound(Section):
+    """Few long trials of the best points of the round before (playbook, Round 2)."""
 
-    num_trials: Positive = setting(2, change="decision", description="best points carried over")
+    num_trials: Positive = setting(
+        2, change="decision", description="best points of the round before, by their mean over seeds, that go on"
+    )
     num_seeds: Positive = setting(
         2, change="decision", description="seeds per point; each further seed is a trunk of its own"
     )
     budget_multiple: Annotated[float, Field(ge=1)] | Literal["auto"] = setting(
         "auto",
         change="decision",
-        description="budget as a multiple of round 1's; auto: 2 if longer training was shown to gain, the "
-        "production length if compute-bound, else 1 (replication)",
+        description="budget as a multiple of that of the round before; auto: 2 if longer training was shown to gain, "
+        "else 1 (replication); if compute-bound, equal ratios up to the production length, which the last round has",
+    )
+    extend: Literal["auto", "constant", "cosine"] = setting(
+        "auto",
+        change="decision",
+        description="where extra steps go; constant: the decay keeps its length, the plateau grows; cosine: the base "
+        "rate stays, the horizon is stretched (schedule: cosine or linear); auto: as the schedule implies",
     )
     lower_rate_twin: bool = setting(
         True, change="decision", description="the best point also at half its rate, if the budget grew: one more run"
@@ -311,13 +319,34 @@ class StudyConfig(Section):
         description="what rounds search; auto: chosen by round_1.num_trials, rates around the best of the sweep",
     )
     round_1: Round1 = setting(Round1(), change="decision", description="second phase")
-    round_2: Round2 | None = setting(Round2(), change="decision", description="third phase; null: stop after round 1")
+    round_2: LaterRound | None = setting(
+        LaterRound(), change="decision", description="third phase; null: stop after round 1; short for rounds: [{...}]"
+    )
+    rounds: tuple[LaterRound, ...] | None = setting(
+        None,
+        change="decision",
+        description="instead of round_2: the rounds after round 1, each longer than the one before; the first is "
+        "round_2, the next round_3, ... (one to three are practical)",
+    )
     execution: Execution = setting(Execution(), change="execution", description="how it is carried out")
 
     @property
     def given_space(self) -> dict[str, Dimension]:
         """The search space as the user gave it; empty for `auto`, which is known only after the sweep."""
         return {} if isinstance(self.search_space, str) else self.search_space
+
+    @property
+    def later_rounds(self) -> tuple[LaterRound, ...]:
+        """The rounds after round 1, however they were written."""
+        if self.rounds is not None:
+            return self.rounds
+        return () if self.round_2 is None else (self.round_2,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rounds_replace_round_2(cls, data: Any) -> Any:
+        """With `rounds` the default of `round_2` is none, so that only a user can give both."""
+        return {"round_2": None, **data} if isinstance(data, dict) and data.get("rounds") is not None else data
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> StudyConfig:

@@ -12,10 +12,12 @@ from tuner.protocol.answer import conclude
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
 from tuner.protocol.kinds import is_compute_bound
+from tuner.protocol.later_rounds import open_later_round
+from tuner.protocol.lengths import one_seed_steps
 from tuner.protocol.limits import (
     cut,
+    cut_later_round,
     cut_round_1,
-    cut_round_2,
     end_out_of_time,
     fits,
     is_out_of_time,
@@ -23,6 +25,7 @@ from tuner.protocol.limits import (
     with_cost,
 )
 from tuner.protocol.measured import NOTHING_MEASURED, Measured
+from tuner.protocol.next_length import LATER, place_of
 from tuner.protocol.probe import advance_round_1
 from tuner.protocol.rounds import (
     advance_round,
@@ -33,10 +36,9 @@ from tuner.protocol.rounds import (
     open_longer,
     open_round_1,
 )
-from tuner.protocol.second_round import open_round_2
 from tuner.protocol.standings import FITTED
 from tuner.protocol.sweep import SWEEP, advance_sweep, open_sweep
-from tuner.records import Conclude, GiveUp, Move, OpenPhase, PhaseRecord, StudyRecord, WorkloadFacts
+from tuner.records import Conclude, Decision, GiveUp, Move, OpenPhase, PhaseRecord, StudyRecord, WorkloadFacts
 
 
 def next_move(
@@ -47,8 +49,8 @@ def next_move(
     sharing: str = "exact",
     measured: Measured = NOTHING_MEASURED,
 ) -> Move:
-    """The protocol's next move (PROTOCOL 2-5): sweep, round 1 with its probes and repetitions, round 2, the
-    answer.
+    """The protocol's next move (PROTOCOL 2-5): sweep, round 1 with its probes and repetitions, later rounds,
+    the answer.
 
     `sharing` ("exact" or "statistical") is printed with the answer; `measured` is what a length in hours is made from.
 
@@ -99,21 +101,29 @@ def _best_rate(study: StudyRecord, sweep: PhaseRecord) -> float:
 
 
 def _after_round_1(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str) -> Move:
-    round_2 = next((phase for phase in study.phases if phase.plan.kind == "round_2"), None)
-    if round_2 is None:
-        if not is_compute_bound(study) and (move := _adjusted(config, study, rounds=rounds)):
-            return move
-        return _last_round(config, study, rounds=rounds, sharing=sharing)
-    if not round_2.is_closed:
-        return advance_round(config, study, phase=round_2)
-    return conclude(study, sharing=sharing)
+    later = _later(study)
+    if later and not later[-1].is_closed:
+        return advance_round(config, study, phase=later[-1])
+    if not later and not is_compute_bound(study) and (move := _adjusted(config, study, rounds=rounds)):
+        return move
+    return _next_round(config, study, rounds=rounds, sharing=sharing)
 
 
-def _last_round(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str) -> Move:
-    """Round 2, or the answer if none is wanted."""
-    if config.round_2 is None:
-        return conclude(study, sharing=sharing)
-    return open_round_2(config, study, base=[phase for phase in rounds if feasible(phase)][-1])
+def _next_round(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str) -> Move:
+    """The next later round with something to measure; the answer if there is none."""
+    later, passed = _later(study), list[Decision]()
+    base = later[-1] if later else [phase for phase in rounds if feasible(phase)][-1]
+    for place in range(place_of(base.plan) + 1 if later else 0, len(config.later_rounds)):
+        move = open_later_round(config, study, place=place, base=base)
+        if isinstance(move, OpenPhase):
+            return replace(move, decisions=(*passed, *move.decisions))
+        passed.append(move)
+    end = conclude(study, sharing=sharing)
+    return replace(end, decisions=(*passed, *end.decisions))
+
+
+def _later(study: StudyRecord) -> list[PhaseRecord]:
+    return [phase for phase in study.phases if phase.plan.kind == LATER]
 
 
 def _within_hours(
@@ -124,12 +134,16 @@ def _within_hours(
     if kind == "round_1" and not rounds:
         first = cut_round_1(config, move, measured, production=production_steps(study))
         return first if isinstance(first, GiveUp) else with_cost(config, first, measured)
-    if kind == "round_2":
-        second = cut_round_2(config, move, measured)
-        if isinstance(second, OpenPhase):
-            return with_cost(config, second, measured)
+    if kind == LATER:
+        budget, place = move.plan.max_train_steps, place_of(move.plan) + 1
+        beside = one_seed_steps(config, budget, production=production_steps(study), place=place)
+        fitting = cut_later_round(config, move, measured, beside=beside)
+        if isinstance(fitting, OpenPhase):
+            return with_cost(config, fitting, measured)
+        # What would follow is longer still.
+        passed = [decision for decision in move.decisions if decision.phase != move.plan.name]
         end = conclude(study, sharing=sharing)
-        return replace(end, decisions=(second, *end.decisions))
+        return replace(end, decisions=(*passed, fitting, *end.decisions))
     if kind == "cooldown" or fits(config, measured, steps_of(move)):
         return with_cost(config, move, measured)
     skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=steps_of(move))
@@ -137,7 +151,7 @@ def _within_hours(
         judged = rounds[-1]
         close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
-    after = _last_round(config, study, rounds=rounds, sharing=sharing)
+    after = _next_round(config, study, rounds=rounds, sharing=sharing)
     if isinstance(after, OpenPhase):
         after = _within_hours(config, study, after, sharing=sharing, measured=measured)
     assert isinstance(after, OpenPhase | Conclude | GiveUp)

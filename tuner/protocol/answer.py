@@ -44,7 +44,13 @@ def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
 
 
 def leader(phase: PhaseRecord) -> TrialRecord:
-    """The best trial of the point with the best mean over its seeds.
+    """The best trial of the point with the best mean over its seeds."""
+    sign, group = sign_of(phase.plan.eval.direction), ranked_points(phase)[0]
+    return min(group, key=lambda trial: (sign * value_of(trial), trial.number))
+
+
+def ranked_points(phase: PhaseRecord) -> list[list[TrialRecord]]:
+    """The feasible trials of each point, points by their mean over seeds, the best first; ties by number.
 
     A point that lacks a seed (a crash, a twin) is not paid for the luck of those it has: what a seed is worth, as
     measured on the points that have all of them, is taken off first.
@@ -55,8 +61,7 @@ def leader(phase: PhaseRecord) -> TrialRecord:
     def score(trials: list[TrialRecord]) -> tuple[float, int]:
         return sign * fmean(value_of(t) - luck.get(t.spec.seed, 0.0) for t in trials), trials[0].number
 
-    group = min(points.values(), key=score)
-    return min(group, key=lambda trial: (sign * value_of(trial), trial.number))
+    return sorted(points.values(), key=score)
 
 
 def replicas(phase: PhaseRecord) -> dict[str, list[TrialRecord]]:
@@ -73,13 +78,10 @@ def value_of(trial: TrialRecord) -> float:
     return trial.best_value
 
 
-def twin(study: StudyRecord) -> TrialRecord | None:
-    """Round 2's trial at a lower rate than its point's; None if there is none."""
-    for decision in study.decisions:
-        if decision.kind == "round_opened" and decision.numbers.get("twin") is not None:
-            trials = next((phase.trials for phase in study.phases if phase.name == decision.phase), ())
-            return next((trial for trial in trials if trial.number == decision.numbers["twin"]), None)
-    return None
+def twins(study: StudyRecord) -> list[TrialRecord]:
+    """The later rounds' trials at a lower rate than their point's, in the order of the rounds."""
+    numbers = {d.phase: d.numbers["twin"] for d in study.decisions if d.kind == "round_opened" and "twin" in d.numbers}
+    return [t for phase in study.phases for t in phase.trials if t.number == numbers.get(phase.name)]
 
 
 def _seed_effects(points: Iterable[list[TrialRecord]]) -> dict[int, float]:
@@ -97,14 +99,14 @@ def _seed_effects(points: Iterable[list[TrialRecord]]) -> dict[int, float]:
 def _decision(
     study: StudyRecord, answer: Answer, winner: PhaseRecord, *, leaders: list[tuple[PhaseRecord, TrialRecord]]
 ) -> Decision:
-    round_2 = next((phase for phase in study.phases if phase.plan.kind == "round_2"), None)
-    deviation = None
-    if round_2 is not None:
-        deviation = pooled_seed_deviation([[value_of(t) for t in group] for group in replicas(round_2).values()])
+    later = [phase for phase in study.phases if phase.plan.kind == "round_2"]
+    deviation = pooled_seed_deviation(
+        [value_of(trial) for trial in group] for phase in later for group in replicas(phase).values()
+    )
     reason = (
         f"{answer.metric} {number(answer.best_value)} at step {answer.best_step:,} of {answer.max_train_steps:,}, from "
-        f"{winner.name} with {point(answer.params)}; {_about_round_2(winner, leaders, round_2=round_2)}"
-        f"{_about_twin(answer, twin(study))}; "
+        f"{winner.name} with {point(answer.params)}; {_about_later(winner, leaders, later=later)}"
+        f"{_about_twins(study, answer)}; "
         f"seed deviation {'unknown' if deviation is None else number(deviation)}; round 1's budget: {answer.verdict}."
     )
     numbers = {
@@ -116,31 +118,40 @@ def _decision(
     return Decision(kind="answer", phase=winner.name, reason=reason, numbers=json_safe(numbers))
 
 
-def _about_twin(answer: Answer, lower: TrialRecord | None) -> str:
-    if lower is None:
-        return ""
-    rate = number(lower.spec.learning_rate)
-    if lower.trial == answer.best_trial:
+def _about_twins(study: StudyRecord, answer: Answer) -> str:
+    """What the last twin came to, and which earlier one the answer goes back to."""
+    lower, told = twins(study), ""
+    won = [trial for trial in lower if trial.trial != answer.best_trial and trial.params == answer.params]
+    if won:
+        told = f"; its rate is that of the lower-rate twin of {won[0].phase}, which went on as a point of its own"
+    if not lower:
+        return told
+    last, rate = lower[-1], number(lower[-1].spec.learning_rate)
+    if last.trial == answer.best_trial:
         return (
-            f"; this is the lower-rate twin: at this length the best point does better at half its rate, {rate}, with "
-            "one seed; rates below that were not tried"
+            f"{told}; this is the lower-rate twin: at this length the best point does better at half its rate, {rate}, "
+            "with one seed; rates below that were not tried"
         )
-    if not lower.is_feasible or lower.best_value is None:
-        return f"; the lower-rate twin ({rate}) was not feasible"
-    return f"; the lower-rate twin ({rate}) did not win: {number(lower.best_value)}"
+    if last in won:
+        return told
+    if not last.is_feasible or last.best_value is None:
+        return f"{told}; the lower-rate twin ({rate}) was not feasible"
+    return f"{told}; the lower-rate twin ({rate}) did not win: {number(last.best_value)}"
 
 
-def _about_round_2(
-    winner: PhaseRecord, leaders: list[tuple[PhaseRecord, TrialRecord]], *, round_2: PhaseRecord | None
+def _about_later(
+    winner: PhaseRecord, leaders: list[tuple[PhaseRecord, TrialRecord]], *, later: list[PhaseRecord]
 ) -> str:
-    if round_2 is None:
-        return "no round 2 was asked for"
-    later = next((trial for phase, trial in leaders if phase.name == round_2.name), None)
-    if later is None:
-        return f"no trial of {round_2.name} was feasible"
-    if winner.name == round_2.name:
-        return f"{round_2.name} is the best of all rounds"
+    """What the last of the longer rounds came to."""
+    if not later:
+        return "no longer round was asked for"
+    last = later[-1]
+    best = next((trial for phase, trial in leaders if phase.name == last.name), None)
+    if best is None:
+        return f"no trial of {last.name} was feasible"
+    if winner.name == last.name:
+        return f"{last.name} is the best of all rounds"
     return (
-        f"longer training did not help: {round_2.name} reached {number(value_of(later))} "
-        f"in {steps(round_2.plan.max_train_steps)}"
+        f"longer training did not help: {last.name} reached {number(value_of(best))} "
+        f"in {steps(last.plan.max_train_steps)}"
     )

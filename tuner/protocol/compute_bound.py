@@ -12,6 +12,7 @@ from typing import Final
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import advance_cooldown, best_rate, cooldown_of, open_cooldown
 from tuner.protocol.failures import AS_ANOTHER, give_up
+from tuner.protocol.lengths import expected_lengths
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.standings import DROPPED, learning_rate_of
 from tuner.protocol.words import epochs, json_safe, number, steps
@@ -96,7 +97,7 @@ def production_length(config: StudyConfig, measured: Measured) -> Length | str:
             f"state budget.production_steps; {AS_ANOTHER}"
         )
     if (shared := _steps_left(config, measured)) is not None:
-        told = f"what is left of limits.study_hours={number(config.limits.study_hours or 0)} buys for both rounds"
+        told = f"what is left of limits.study_hours={number(config.limits.study_hours or 0)} buys for all rounds"
         return Length(steps=shared, why=told, numbers=numbers)
     return (
         "nothing says how long a compute-bound run is to be; state budget.production_steps, or limits: {run_hours: ...}"
@@ -111,14 +112,14 @@ def steps_bought(hours: float, measured: Measured) -> int | None:
 
 
 def _steps_left(config: StudyConfig, measured: Measured) -> int | None:
-    """The length at which round 1, at 10 % of it, and round 2 take what is left of the study's hours."""
+    """The length at which round 1, at 10 % of it, and the later rounds take what is left of the study's hours."""
     hours, each = config.limits.study_hours, measured.seconds_per_step
     if hours is None or each is None:
         return None
     left = max(0.0, hours * SECONDS_PER_HOUR - measured.elapsed_seconds)
     runs = ROUND_1_SHARE * config.round_1.num_trials
-    if config.round_2 is not None:
-        runs += config.round_2.num_trials * config.round_2.num_seeds + config.round_2.lower_rate_twin
+    for item, share in expected_lengths(config, ROUND_1_SHARE, production=1.0):
+        runs += share * (item.num_trials * item.num_seeds + item.lower_rate_twin)
     return max(1, int(left * measured.num_workers / each / runs))
 
 
@@ -140,9 +141,12 @@ def _numbers(config: StudyConfig, measured: Measured, *, bought: int | None) -> 
 
 def _decision(config: StudyConfig, facts: WorkloadFacts, length: Length) -> Decision:
     told = epochs(length.steps, config.training.global_batch_size, facts)
+    num_later = len(config.later_rounds)
+    last = f"round {num_later + 1} has all of it" if num_later else "no round is asked for that has all of it"
+    between = ", the rounds between grow at equal ratios" if num_later > 1 else ""
     reason = (
-        f"The production length is {steps(length.steps)} ({told}): {length.why}. Round 1 uses 10 % of it, round 2 has "
-        "all of it (playbook, Determining the number of steps for each training run: compute-bound)."
+        f"The production length is {steps(length.steps)} ({told}): {length.why}. Round 1 uses 10 % of it, {last}"
+        f"{between} (playbook, Determining the number of steps for each training run: compute-bound)."
     )
     numbers = {"production_steps": length.steps, "round_1_steps": round_1_steps(length.steps), **length.numbers}
     return Decision(kind=PRODUCTION, phase="budget_sweep", reason=reason, numbers=json_safe(numbers))

@@ -1,6 +1,6 @@
 """`round_1.decay`: a budget that doubled keeps the decay of the short one, so the decay is tuned anew.
 
-Each of the best trials' trunks ends in decays of several lengths; the best length on average goes to round 2
+Each of the best trials' trunks ends in decays of several lengths; the best length on average goes to later rounds
 (PROTOCOL 4: too short means train longer *and re-tune the decay*). Trunks keep full states where the decays part.
 """
 
@@ -97,7 +97,7 @@ def _close(base: PhaseRecord, phase: PhaseRecord) -> Move:
     table = ", ".join(f"{length:,}: {number(means[length])}" for length in sorted(means))
     told = f"mean best {phase.plan.eval.metric} by decay: {table}" if table else "no point has all of them feasible"
     verb = "stays" if chosen == kept else "becomes"
-    reason = f"The decay {verb} {steps(chosen)} of {steps(phase.plan.max_train_steps)} ({told}); round 2 keeps it"
+    reason = f"The decay {verb} {steps(chosen)} of {steps(phase.plan.max_train_steps)} ({told}); later rounds keep it"
     by_length = [{"decay_steps": length, "mean": means[length]} for length in sorted(means)]
     numbers = {"decay_steps": chosen, "from_decay_steps": kept, "means": by_length}
     decision = Decision(kind="decay", phase=DECAY, reason=f"{reason} (playbook, Round 1).", numbers=json_safe(numbers))

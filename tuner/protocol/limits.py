@@ -1,7 +1,7 @@
 """`limits.study_hours`: what a phase will cost, what is cut so that it fits, and the end when time is up.
 
 The order is stated (PROTOCOL 1): seeds first, then points (never below five in round 1 while that fits), then whole
-phases: the probe, a longer round 1, round 2. What was measured for a cut stays in its decision (D8).
+phases: the probe, a longer round 1, later rounds. What was measured for a cut stays in its decision (D8).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import CANDIDATES, conclude
 from tuner.protocol.failures import AS_ANOTHER, give_up
+from tuner.protocol.lengths import one_seed_steps
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.rounds import feasible
 from tuner.protocol.words import json_safe, number, steps
@@ -88,12 +89,9 @@ def steps_of(move: OpenPhase) -> int:
 def cut_round_1(
     config: StudyConfig, move: OpenPhase, measured: Measured, *, production: int | None
 ) -> OpenPhase | GiveUp:
-    """Round 1 with as many points as fit beside a round 2 of one seed; with five, if it is to be without it."""
+    """Round 1 with as many points as fit beside later rounds of one seed; with five, if it is to be without them."""
     each, asked = move.plan.max_train_steps, move.num_points
-    later = 0.0
-    if config.round_2 is not None:
-        multiple = config.round_2.budget_multiple
-        later = config.round_2.num_trials * (multiple * each if multiple != "auto" else production or each)
+    later = one_seed_steps(config, each, production=production)
     few = min(asked, MIN_FEASIBLE_TRIALS)
     tries = [(n, later) for n in range(asked, few - 1, -1)] + [(n, 0.0) for n in range(few, 0, -1)]
     num_points = next((n for n, beside in tries if fits(config, measured, n * each + beside)), 0)
@@ -110,19 +108,23 @@ def cut_round_1(
     return replace(move, num_points=num_points, decisions=(*move.decisions, told))
 
 
-def cut_round_2(config: StudyConfig, move: OpenPhase, measured: Measured) -> OpenPhase | Decision:
-    """Round 2 with the seeds, then the points, that fit; the decision to skip it if not even one trial does."""
-    assert config.round_2 is not None, "opened only when round 2 is wanted"
+def cut_later_round(
+    config: StudyConfig, move: OpenPhase, measured: Measured, *, beside: float = 0.0
+) -> OpenPhase | Decision:
+    """A later round with the seeds, then the points, that fit `beside` the rounds after it, or else without them.
+
+    The decision to skip it if not even one trial fits.
+    """
     uncut, seeds = list(move.trials), list(dict.fromkeys(trial.spec.seed for trial in move.trials))
-    for num_seeds in range(len(seeds), 0, -1):
-        kept = [trial for trial in uncut if trial.spec.seed in seeds[:num_seeds]]
-        if fits(config, measured, _total(kept)):
-            return _kept(config, move, kept, measured=measured)
     first = [trial for trial in uncut if trial.spec.seed == seeds[0]]
-    for num_trials in range(len(first) - 1, 0, -1):
-        if fits(config, measured, _total(first[:num_trials])):
-            return _kept(config, move, first[:num_trials], measured=measured)
-    return cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=_total(uncut))
+    fewer = [[trial for trial in uncut if trial.spec.seed in seeds[:count]] for count in range(len(seeds), 0, -1)]
+    fewer += [first[:count] for count in range(len(first) - 1, 0, -1)]
+    for later in (beside, 0.0):
+        for kept in fewer:
+            if fits(config, measured, _total(kept) + later):
+                return _kept(config, move, kept, measured=measured, beside=later)
+    what = f"{move.plan.name} is skipped" + (" with the rounds after it" if beside else "")
+    return cut(None, what, config, measured, num_steps=_total(uncut) + beside)
 
 
 def end_out_of_time(config: StudyConfig, study: StudyRecord, *, sharing: str) -> ClosePhase | Conclude | GiveUp:
@@ -166,11 +168,14 @@ def _close(config: StudyConfig, study: StudyRecord, phase: PhaseRecord) -> Close
     return ClosePhase(phase=phase.name, verdict=verdict, reason=f"{reason}.", outcomes=outcomes, decisions=(decision,))
 
 
-def _kept(config: StudyConfig, move: OpenPhase, kept: list[TrialPlan], *, measured: Measured) -> OpenPhase:
+def _kept(
+    config: StudyConfig, move: OpenPhase, kept: list[TrialPlan], *, measured: Measured, beside: float
+) -> OpenPhase:
     if len(kept) == len(move.trials):
         return move
     what = f"{move.plan.name} has {len(kept)} of {len(move.trials)} trials, seeds cut before points"
-    told = cut(move.plan.name, what, config, measured, num_steps=_total(list(move.trials)))
+    what += ", beside one seed of the rounds after it" if beside else ""
+    told = cut(move.plan.name, what, config, measured, num_steps=_total(list(move.trials)) + beside)
     return replace(move, trials=tuple(kept), decisions=(*move.decisions, told))
 
 

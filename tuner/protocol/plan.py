@@ -13,12 +13,14 @@ from tuner.config.schema import StudyConfig
 from tuner.protocol.compute_bound import round_1_steps
 from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
 from tuner.protocol.decay import DECAY
+from tuner.protocol.lengths import expected_lengths
+from tuner.protocol.next_length import round_name
 from tuner.protocol.probe import NUM_PROBED, probe_name
 from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
 from tuner.protocol.runs import check_first_guess, eval_cadence, has_plateau
-from tuner.protocol.second_round import ROUND_2
 from tuner.protocol.sweep import SURVIVORS, SWEEP
 from tuner.protocol.widening import may_widen, num_extra_points
+from tuner.protocol.words import steps
 
 _END_OF_SWEEP = {
     "auto": "until a rate fits the training set, or its metric stops moving, or budget.max_steps",
@@ -68,9 +70,8 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
         phases += [_longer(config, first, factor=factor, name=name), *_probe(config, first, of=name, factor=factor)]
     if num_adjustments and config.round_1.decay_shares and has_plateau(config):
         phases.append(_decay(config, first, factor=GROWTH**num_adjustments))
-    if config.round_2 is not None:
-        grown = max(longest, first.max_steps * GROWTH**num_adjustments)
-        phases.append(_with_production(config, _round_2(config, shortest=shortest, longest=grown)))
+    grown = max(longest, first.max_steps * GROWTH**num_adjustments)
+    phases += _with_production(config, _later_rounds(config, shortest=shortest, longest=grown))
     return phases if config.limits.study_hours is None else [_cut(phase) for phase in phases]
 
 
@@ -109,20 +110,27 @@ def _without_production(config: StudyConfig, first: PlannedPhase) -> PlannedPhas
     return replace(first, min_steps=shortest, max_steps=longest)
 
 
-def _with_production(config: StudyConfig, planned: PlannedPhase) -> PlannedPhase:
-    """Round 2 with the production length among its lengths."""
-    assert config.round_2 is not None, "asked only when round 2 is wanted"
+def _with_production(config: StudyConfig, planned: list[PlannedPhase]) -> list[PlannedPhase]:
+    """The later rounds with the lengths that lead to production among their lengths."""
     stated = config.budget.production_steps
-    if not has_length(config) or config.round_2.budget_multiple != "auto":
+    if not has_length(config) or all(item.budget_multiple != "auto" for item in config.later_rounds):
         return planned
     if stated is None:
-        return replace(planned, note=f"{planned.note}; if compute-bound, what limits buy")
-    note = f"{planned.note}; if compute-bound, at the production length"
-    if config.workload_kind == "compute_bound" and config.limits.run_hours is None:
-        min_evals, max_evals = _evals(config, stated, stated)
-        return replace(planned, min_steps=stated, max_steps=stated, min_evals=min_evals, max_evals=max_evals, note=note)
-    low, high = min(stated, planned.min_steps), max(stated, planned.max_steps)
-    return replace(planned, min_steps=low, max_steps=high, note=note)
+        return [replace(phase, note=f"{phase.note}; if compute-bound, what limits buy") for phase in planned]
+    is_certain = config.workload_kind == "compute_bound" and config.limits.run_hours is None
+    lengths = [round(each) for _, each in expected_lengths(config, round_1_steps(stated), production=stated)]
+    known = []
+    for phase, length in zip(planned, lengths, strict=True):
+        is_last = phase is planned[-1]
+        where = "at the production length" if is_last else f"at {steps(length)}, on the way to the production length"
+        phase = replace(phase, note=f"{phase.note}; if compute-bound, {where}")
+        low, high = min(length, phase.min_steps), max(length, phase.max_steps)
+        if is_certain:
+            low = high = length
+            min_evals, max_evals = _evals(config, low, high)
+            phase = replace(phase, min_evals=min_evals, max_evals=max_evals)
+        known.append(replace(phase, min_steps=low, max_steps=high))
+    return known
 
 
 def _cooldown(config: StudyConfig) -> list[PlannedPhase]:
@@ -223,26 +231,34 @@ def _decay(config: StudyConfig, first: PlannedPhase, *, factor: int) -> PlannedP
     )
 
 
-def _round_2(config: StudyConfig, *, shortest: int, longest: int) -> PlannedPhase:
-    assert config.round_2 is not None, "asked only when round 2 is wanted"
-    chosen, num_seeds = config.round_2.budget_multiple, config.round_2.num_seeds
-    least, most = (1.0, float(GROWTH)) if chosen == "auto" else (chosen, chosen)
-    told = f"{chosen:g} x" if chosen != "auto" else f"1 x, or {GROWTH} x if longer may still gain,"
-    num_points = min(config.round_2.num_trials, config.round_1.num_trials)
+def _later_rounds(config: StudyConfig, *, shortest: int, longest: int) -> list[PlannedPhase]:
+    """Each a multiple of the one before, from the shortest and from the longest budget of round 1."""
     # A first good step is never before the first evaluation.
-    least_carried = min(shortest, ceil(MARGIN_OVER_GOOD_STEP * eval_cadence(config, shortest)))
-    min_steps, max_steps = max(1, round(least * least_carried)), round(most * longest)
-    min_evals, max_evals = _evals(config, min_steps, max_steps)
-    return PlannedPhase(
-        name=ROUND_2,
-        min_trials=num_seeds,
-        max_trials=num_seeds * num_points + config.round_2.lower_rate_twin,
-        min_steps=min_steps,
-        max_steps=max_steps,
-        min_evals=min_evals,
-        max_evals=max_evals,
-        note=f"{told} round 1's budget, {_start(config)}" + (" for the first seed" if has_plateau(config) else ""),
-    )
+    low = min(shortest, ceil(MARGIN_OVER_GOOD_STEP * eval_cadence(config, shortest)))
+    high, before, planned = longest, "round 1", list[PlannedPhase]()
+    for place, item in enumerate(config.later_rounds):
+        chosen, num_points = item.budget_multiple, min(item.num_trials, config.round_1.num_trials)
+        least, most = (1.0, float(GROWTH)) if chosen == "auto" else (chosen, chosen)
+        low, high = max(1, round(least * low)), round(most * high)
+        told = f"{chosen:g} x" if chosen != "auto" else f"1 x, or {GROWTH} x if longer may still gain,"
+        min_evals, max_evals = _evals(config, low, high)
+        seeds = "first seed" if place == 0 else "seeds it had"
+        # A round after round 2 is left out where it would repeat the one before.
+        is_left_open = place > 0 and chosen == "auto" and config.workload_kind != "compute_bound"
+        may_repeat = is_left_open and item.num_seeds <= config.later_rounds[place - 1].num_seeds
+        phase = PlannedPhase(
+            name=round_name(place),
+            min_trials=0 if may_repeat else item.num_seeds,
+            max_trials=item.num_seeds * num_points + item.lower_rate_twin,
+            min_steps=low,
+            max_steps=high,
+            min_evals=min_evals,
+            max_evals=max_evals,
+            note=f"{told} {before}'s budget, {_start(config)}" + (f" for the {seeds}" if has_plateau(config) else ""),
+        )
+        planned.append(phase)
+        before = phase.name.replace("_", " ")
+    return planned
 
 
 def _start(config: StudyConfig) -> str:

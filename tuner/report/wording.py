@@ -18,6 +18,7 @@ DECIDING_KINDS = (
     "adjusted",
     "decay",
     "carried_over",
+    "round_skipped",
     "answer",
     "gave_up",
 )

@@ -10,9 +10,9 @@ import pytest
 from synthetic import Lab, World, config_of, trained
 
 from tuner.protocol.answer import leader
+from tuner.protocol.later_rounds import open_later_round
 from tuner.protocol.rounds import distinct
-from tuner.protocol.second_round import open_round_2
-from tuner.records import Conclude, RunSpec
+from tuner.records import Conclude, OpenPhase, RunSpec
 
 AUTO = {"budget_multiple": "auto"}
 TWIN = {"lower_rate_twin": True}
@@ -152,7 +152,8 @@ def test_extra_steps_at_a_low_rate_are_warned_of() -> None:
     lab = play(trained(still_improving), round_2={"budget_multiple": 1.01})
     decay = replace(lab.decision("verdict"), kind="decay", numbers={"decay_steps": 500})
     study = replace(lab.study, decisions=(*lab.decisions, decay))
-    move = open_round_2(lab.config, study, base=lab.study.phase("round_1"))
+    move = open_later_round(lab.config, study, place=0, base=lab.study.phase("round_1"))
+    assert isinstance(move, OpenPhase)
     opened = next(decision for decision in move.decisions if decision.kind == "round_opened")
     assert "warning: so do" in opened.reason
     assert "warning" not in lab.decision("round_opened", "round_2").reason

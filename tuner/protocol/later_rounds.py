@@ -1,7 +1,7 @@
-"""`round_2`: few long trials of the best points, more than one seed each.
+"""`round_2`, `round_3`, ...: few long trials of the points that survived the round before, more than one seed each.
 
 After the playbook's Round 2 (PROTOCOL 5). The extra steps go to the high rate: decay length and warmup stay, the
-plateau grows, so that the first seed of each point continues its round-1 trial. Further seeds are trunks of their own,
+plateau grows, so that a point's seeds continue their trials of the round before. Further seeds are trunks of their own,
 and so is the lower-rate twin of the best point, since that recipe is speculation by its authors' own word.
 """
 
@@ -10,22 +10,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Literal
 
-from tuner.analysis.best_steps import sign_of
 from tuner.analysis.low_rates import MOST_OF_EXTRA, low_rate_share, low_share_of_extra_steps
 from tuner.analysis.transfer import point_key
-from tuner.config.schema import StudyConfig
-from tuner.protocol.compute_bound import production_steps
+from tuner.config.schema import LaterRound, StudyConfig
+from tuner.protocol.answer import ranked_points, twins
 from tuner.protocol.decay import retuned_length
-from tuner.protocol.rounds import GROWTH, distinct, feasible
-from tuner.protocol.runs import decay_steps, lengthened, trial_seed
+from tuner.protocol.next_length import LATER, Length, length_of, round_name
+from tuner.protocol.rounds import feasible
+from tuner.protocol.runs import decay_steps, has_plateau, lengthened, trial_seed
 from tuner.protocol.words import json_safe, number, point, steps
 from tuner.records import Decision, OpenPhase, PhasePlan, PhaseRecord, RunSpec, StudyRecord, TrialPlan, TrialRecord
 
-ROUND_2: Final = "round_2"
 CITED: Final = " (playbook, Round 2)."
-
-TOO_SHORT: Final = "too short"
-"""The one verdict after which a longer round 2 has shown to be worth it (PROTOCOL 5)."""
 
 TWIN_RATE: Final = 0.5
 """The twin's rate as a share of its point's (ours)."""
@@ -52,66 +48,48 @@ def transfer_class(name: str) -> tuple[Transferability, str]:
     return _TRANSFER.get(name, ("unknown", "option of the workload"))
 
 
-def ranked(phase: PhaseRecord) -> list[TrialRecord]:
-    """The feasible trials of a phase by their best value; ties by number."""
-    sign = sign_of(phase.plan.eval.direction)
-
-    def key(trial: TrialRecord) -> tuple[float, int]:
-        assert trial.best_value is not None, "feasible trials have one"
-        return sign * trial.best_value, trial.number
-
-    return sorted(feasible(phase), key=key)
-
-
-def open_round_2(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) -> OpenPhase:
-    """Carry the best points of the last round that has any over to a longer budget."""
-    assert config.round_2 is not None, "asked only when round 2 is wanted"
-    carried, production = carried_steps(study, base), production_steps(study)
-    if production is not None and config.round_2.budget_multiple == "auto":
-        # From here on round 1's whole budget is what the length is a multiple of.
-        carried = base.plan.max_train_steps
-        budget, why = production, "this is the production length (compute-bound; budget_multiple: auto)"
-    else:
-        multiple, why = budget_multiple(config, base)
-        budget = max(1, round(multiple * carried))
-    best = distinct(ranked(base))[: config.round_2.num_trials]
-    decay = retuned_length(study)
-    specs = [_extended(config, trial.spec, carried=carried, budget=budget, decay=decay) for trial in best]
+def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, base: PhaseRecord) -> OpenPhase | Decision:
+    """Carry the best points of the last round to a longer budget; or the decision that this would measure nothing."""
+    asked, name = config.later_rounds[place], round_name(place)
+    if not feasible(base):
+        return skipped(name, f"no trial of {base.name} was feasible, so that no point reaches it")
+    length = length_of(config, study, place=place, base=base)
+    best = [group[0] for group in ranked_points(base)[: asked.num_trials]]
+    specs = [_extended(config, t.spec, length=length, decay=_new_decay(config, study, base, length)) for t in best]
     trials = [
         TrialPlan(
-            number=index * len(best) + place,
+            number=index * len(best) + order,
             params=dict(trial.params),
-            spec=replace(specs[place], seed=trial_seed(config.seed, index)),
+            spec=replace(specs[order], seed=trial_seed(config.seed, index)),
         )
-        for index in range(config.round_2.num_seeds)
-        for place, trial in enumerate(best)
+        for index in range(asked.num_seeds)
+        for order, trial in enumerate(best)
     ]
-    twin = _twin(config, best[0], trials, longer=budget > base.plan.max_train_steps)
-    opened = _opened(base, trials, best=best, carried=carried)
-    opened = _with_twin(_with_low_rates(opened, base, trials), twin, why=why)
-    plan = PhasePlan(name=ROUND_2, kind=ROUND_2, max_train_steps=budget, eval=base.plan.eval)
+    twin = _twin(asked, best[0], trials, longer=length.steps > base.plan.max_train_steps)
+    if place and twin is None and _repeats(base, trials):
+        return skipped(name, f"{length.why or 'it is as long'}; it would repeat {base.name}, with no seed that is new")
+    opened = _opened(config, base, trials, best=best, length=length)
+    opened = _with_twins(_with_low_rates(opened, base, trials), twin, twins(study), best=best)
+    plan = PhasePlan(name=name, kind=LATER, max_train_steps=length.steps, eval=base.plan.eval)
     trials += [twin] if twin else []
-    return OpenPhase(plan=plan, trials=tuple(trials), decisions=(opened, _carried(best)))
+    decisions = (replace(opened, phase=name), replace(_carried(best), phase=name))
+    return OpenPhase(plan=plan, trials=tuple(trials), decisions=decisions)
 
 
-def budget_multiple(config: StudyConfig, base: PhaseRecord) -> tuple[float, str]:
-    """The multiple of the carried budget, and why if it was left to the study (`auto`)."""
-    assert config.round_2 is not None, "asked only when round 2 is wanted"
-    chosen = config.round_2.budget_multiple
-    if chosen != "auto":
-        return chosen, ""
-    if base.verdict == TOO_SHORT:
-        return GROWTH, f"{base.name} is {base.verdict}: longer training may still gain (budget_multiple: auto)"
-    return 1, (
-        f"{base.name} is {base.verdict}, nothing showed that longer training gains: round 2 is replication only "
-        "(budget_multiple: auto)"
-    )
+def skipped(name: str, why: str) -> Decision:
+    """A round that is not opened."""
+    return Decision(kind="round_skipped", phase=name, reason=f"{name} is not opened: {why}{CITED}")
 
 
-def _twin(config: StudyConfig, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:
+def _repeats(base: PhaseRecord, trials: list[TrialPlan]) -> bool:
+    """Whether every trial is one that the round before has measured."""
+    measured = [trial.spec for trial in feasible(base)]
+    return all(trial.spec in measured for trial in trials)
+
+
+def _twin(asked: LaterRound, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:
     """The best point's first seed at half its rate: the best rate tends to fall with the horizon (arXiv:2409.19913)."""
-    assert config.round_2 is not None, "asked only when round 2 is wanted"
-    if not config.round_2.lower_rate_twin or not longer:
+    if not asked.lower_rate_twin or not longer:
         return None
     rate = float(f"{TWIN_RATE * best.spec.learning_rate:.6g}")
     params = {**best.params, "learning_rate": rate}
@@ -120,46 +98,56 @@ def _twin(config: StudyConfig, best: TrialRecord, trials: list[TrialPlan], *, lo
     return TrialPlan(number=len(trials), params=params, spec=replace(trials[0].spec, learning_rate=rate))
 
 
-def carried_steps(study: StudyRecord, base: PhaseRecord) -> int:
-    """The budget that round 1's verdict carried forward: as decided, never measured again."""
-    for decision in reversed(study.decisions):
-        if decision.kind == "verdict" and decision.phase == base.name:
-            return int(decision.numbers["carried_steps"])
-    return base.plan.max_train_steps
-
-
-def _extended(config: StudyConfig, spec: RunSpec, *, carried: int, budget: int, decay: int | None) -> RunSpec:
-    if carried < spec.max_train_steps:
+def _new_decay(config: StudyConfig, study: StudyRecord, base: PhaseRecord, length: Length) -> int | None:
+    """The decay that round 1 leaves to the rounds after it; None where a run keeps its own, as all later ones do."""
+    if base.plan.kind == LATER:
+        return None
+    if length.carried < base.plan.max_train_steps:
         # The budget was too long: a decay that was a share of it would now be too long as well.
-        decay = decay_steps(config, carried)
+        return decay_steps(config, length.carried)
+    return retuned_length(study)
+
+
+def _extended(config: StudyConfig, spec: RunSpec, *, length: Length, decay: int | None) -> RunSpec:
     if decay is not None:
         spec = replace(spec, schedule=replace(spec.schedule, decay_steps=decay))
-    return lengthened(config, spec, max_train_steps=budget)
+    return lengthened(config, spec, max_train_steps=length.steps)
 
 
-def _opened(base: PhaseRecord, trials: list[TrialPlan], *, best: list[TrialRecord], carried: int) -> Decision:
-    spec = trials[0].spec
+def _opened(
+    config: StudyConfig, base: PhaseRecord, trials: list[TrialPlan], *, best: list[TrialRecord], length: Length
+) -> Decision:
+    spec, num_points = trials[0].spec, len(ranked_points(base))
     num_seeds = len(trials) // len(best)
     seeds = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
     points = "The best point" if len(best) == 1 else f"The {len(best)} best points"
+    of = (
+        f"{base.name} ({len(best)} of {num_points}, by their means over seeds)"
+        if base.plan.kind == LATER
+        else base.name
+    )
     verb = "trains" if len(best) == 1 else "train"
     decay = spec.schedule.decay_steps
     stretched = "lengthen the plateau" if decay else "stretch the decay, anew at the same peak rate"
-    extra = f"the extra steps {stretched}, " if spec.max_train_steps > carried else ""
+    extra = f"the extra steps {stretched}, " if spec.max_train_steps > length.carried else ""
     ends = f"the decay is {steps(decay)}" if decay else f"the schedule is {spec.schedule.kind}"
     reason = (
-        f"{points} of {base.name} {verb} for {steps(spec.max_train_steps)} ({number(spec.max_train_steps / carried)} x "
-        f"{carried:,}) with {seeds} each; {extra}{ends}{CITED}"
+        f"{points} of {of} {verb} for {steps(length.steps)} ({number(length.steps / length.carried)} x "
+        f"{length.carried:,}) with {seeds} each; {extra}{ends}{CITED}"
     )
     numbers = {
-        "max_train_steps": spec.max_train_steps,
-        "carried_steps": carried,
-        "decay_steps": spec.schedule.decay_steps,
+        "max_train_steps": length.steps,
+        "carried_steps": length.carried,
+        "decay_steps": decay,
         "warmup_steps": spec.schedule.warmup_steps,
+        "extend": "constant" if has_plateau(config) else "cosine",
         "num_seeds": num_seeds,
+        "from_phase": base.name,
+        "num_points_before": num_points,
         "from_trials": [trial.trial for trial in best],
     }
-    return Decision(kind="round_opened", phase=ROUND_2, reason=reason, numbers=json_safe(numbers))
+    opened = Decision(kind="round_opened", reason=reason, numbers=json_safe(numbers))
+    return replace(opened, reason=_inserted(reason, length.why)) if length.why else opened
 
 
 def _with_low_rates(opened: Decision, base: PhaseRecord, trials: list[TrialPlan]) -> Decision:
@@ -177,8 +165,14 @@ def _with_low_rates(opened: Decision, base: PhaseRecord, trials: list[TrialPlan]
     return replace(opened, reason=_inserted(opened.reason, told), numbers={**opened.numbers, **json_safe(numbers)})
 
 
-def _with_twin(opened: Decision, twin: TrialPlan | None, *, why: str) -> Decision:
-    told = [why] if why else []
+def _with_twins(
+    opened: Decision, twin: TrialPlan | None, before: list[TrialRecord], *, best: list[TrialRecord]
+) -> Decision:
+    told = [
+        f"the lower-rate twin of {lower.phase} goes on as a point of its own"
+        for lower in before
+        if any(trial.trial == lower.trial for trial in best)
+    ]
     if twin is not None:
         told.append(f"a twin of the best point runs at half its rate, {number(twin.spec.learning_rate)}")
     reason = _inserted(opened.reason, "; ".join(told)) if told else opened.reason
@@ -201,4 +195,4 @@ def _carried(best: list[TrialRecord]) -> Decision:
         "points": [dict(trial.params) for trial in best],
         "transfer": {name: {"class": c, "as": kind, "done": "kept"} for name, (c, kind) in classes.items()},
     }
-    return Decision(kind="carried_over", phase=ROUND_2, reason=reason, numbers=json_safe(numbers))
+    return Decision(kind="carried_over", reason=reason, numbers=json_safe(numbers))
