@@ -10,7 +10,7 @@ from typing import Final
 
 from tuner.config.schema import CausalLMWorkload, CausalModel, StudyConfig
 from tuner.protocol.plan import PlannedPhase
-from tuner.protocol.sweep import SWEEP
+from tuner.protocol.sweep_hours import SWEEP
 
 BYTES_PER_WEIGHT: Final = 4
 """Weights and optimizer state are float32 whatever the precision."""

@@ -101,14 +101,16 @@ def _told_auto(space: Mapping[str, Dimension], best_rate: float) -> str:
 
 def advance_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """Wait for an open round's trials, then close it with its verdict; give up if round 1 has nothing to judge."""
-    return unjudgeable(config, phase) or close_round(study, phase=phase, check=check_round(config, study, phase=phase))
+    return unjudgeable(config, study, phase=phase) or close_round(
+        study, phase=phase, check=check_round(config, study, phase=phase)
+    )
 
 
-def unjudgeable(config: StudyConfig, phase: PhaseRecord) -> Move | None:
+def unjudgeable(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move | None:
     """What to do instead of judging a round: wait, ask for more points, or give up; None if it may be judged."""
     if not all(trial.is_ended for trial in phase.trials):
         return Wait()
-    if phase.name == ROUND_1 and (more := next_generation(config, phase)):
+    if phase.name == ROUND_1 and (more := next_generation(config, study.decisions, phase)):
         return more
     if phase.name == ROUND_1 and not feasible(phase):
         return give_up(nothing_left(phase), phase=phase.name)
