@@ -75,9 +75,10 @@ def production_steps(study: StudyRecord) -> int | None:
 def production_length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | str:
     """The length that the user stated, or what the hours buy; or why there is none, with what would help.
 
-    `rung` is the sweep's longest: what its cooldown takes is not there for the rounds.
+    `rung` is the sweep's longest: what its cooldown takes is not there for the rounds. A length costs its updates and
+    evaluations: setup and checkpoints are most of a short sweep and little of a long run, which also evaluates less.
     """
-    found = _length(config, measured, rung=rung)
+    found = _length(config, measured.training_only(), rung=rung)
     if isinstance(found, str):
         return found
     problem = too_short_for(config, found.steps)

@@ -195,8 +195,8 @@ def end_out_of_time(config: StudyConfig, study: StudyRecord, *, sharing: str) ->
     hours = number(config.limits.study_hours or 0)
     if not any(phase.plan.kind in CANDIDATES and feasible(phase) for phase in study.phases):
         reason = (
-            f"limits.study_hours={hours} were over before any trial of round 1 was evaluated; raise it, or lower "
-            f"budget.max_steps; {AS_ANOTHER}"
+            f"limits.study_hours={hours} were over before any trial of round 1 was evaluated; raise it, or "
+            f"let the sweep be shorter (budget.first_guess_steps, budget.max_steps); {AS_ANOTHER}"
         )
         return give_up(reason, phase=study.phases[-1].name)
     reason = f"limits.study_hours={hours} are over: the study ends with the best so far."

@@ -13,7 +13,7 @@ from typing import Final
 
 from tuner.analysis.second_metric import SAME_AS_LOSS, SecondMetric, compare_with_loss
 from tuner.analysis.transfer import point_key
-from tuner.analysis.verdict import BudgetCheck, judge_budget
+from tuner.analysis.verdict import MIN_EVALUATIONS, BudgetCheck, judge_budget
 from tuner.config.auto_space import auto_space
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import Dimension, StudyConfig
@@ -79,6 +79,8 @@ def open_round_1(config: StudyConfig, budget: int, *, best_rate: float) -> Move:
             f"{reason.removesuffix(CITED)}; {config.round_1.sampler} proposes them {config.round_1.parallelism} at a "
             f"time{CITED}"
         )
+    if told := few_evaluations(config, budget):
+        reason = f"{reason.removesuffix(CITED)}; warning: {told}{CITED}"
     numbers: dict[str, Json] = {
         "max_train_steps": budget,
         "num_trials": num_points,
@@ -92,6 +94,17 @@ def open_round_1(config: StudyConfig, budget: int, *, best_rate: float) -> Move:
         numbers[SPACE] = told_space(space)
     decision = Decision(kind="round_opened", phase=ROUND_1, reason=reason, numbers=json_safe(numbers))
     return OpenPhase(plan=plan, num_points=first_points(config), decisions=(decision,))
+
+
+def few_evaluations(config: StudyConfig, budget: int) -> str | None:
+    """Why a round's budget cannot be judged by its evaluations, with what would help; None if it can."""
+    every = eval_cadence(config, budget)
+    if budget // every >= MIN_EVALUATIONS:
+        return None
+    told = f"{budget // every} evaluations in {steps(budget)} are fewer than the {MIN_EVALUATIONS} that judge a budget"
+    if budget < MIN_EVALUATIONS:
+        return f"{told}, and so short a one holds no more"
+    return f"{told}: evaluation.every_steps={every} would have to be at most {budget // MIN_EVALUATIONS}"
 
 
 def _told_auto(space: Mapping[str, Dimension], best_rate: float) -> str:
