@@ -129,6 +129,15 @@ def test_check_prints_the_plan_of_a_study(tmp_path: Path, capsys: pytest.Capture
     captured = capsys.readouterr()
     assert all(phase in captured.out for phase in ("budget_sweep", "round_1", "round_2"))
     assert " 7 " in captured.out
+    assert "epochs are unknown before the run: workload.text=nowhere/*.txt: no file matches" in captured.out
+    (tmp_path / "nowhere").mkdir()
+    for number in range(4):
+        (tmp_path / "nowhere" / f"{number}.txt").write_text("a line of text\n" * 100)
+    assert run_command_line(["check", str(study)]) == 0
+    # Two documents of 1,501 tokens in blocks of 64; 20 to 2,000 updates of 16.
+    out = capsys.readouterr().out
+    assert "46 training examples" in out
+    assert "6.96 - 696" in out
 
 
 def test_check_of_a_wrong_study_names_file_line_and_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from tuner.config.load import load_study
+from tuner.config.model_sizes import num_parameters
 from tuner.config.schema import CausalLMWorkload, StudyConfig
-from tuner.forecast.disk import checkpoint_bytes, num_parameters
+from tuner.forecast.disk import checkpoint_bytes
 from tuner.protocol.plan import closed_form_plan
 
 QUICKSTART = Path(__file__).parents[2] / "studies" / "quickstart.yaml"
 
 
-def workload(**model: Any) -> CausalLMWorkload:
-    return CausalLMWorkload.model_validate(
-        {"kind": "causal_lm", "text": "python:pydoc_data.topics:topics", "block_size": 32, "model": model}
-    )
+def workload(*, vocab_size: int | None = None, **model: Any) -> CausalLMWorkload:
+    section = {"kind": "causal_lm", "text": "python:pydoc_data.topics:topics", "block_size": 32, "model": model}
+    if vocab_size is not None:
+        section |= {"tokenizer": "bpe", "vocab_size": vocab_size}
+    return CausalLMWorkload.model_validate(section)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,10 @@ def workload(**model: Any) -> CausalLMWorkload:
         {},
         {"hidden_size": 48, "num_layers": 3, "num_heads": 4, "intermediate_size": 100},
         {"max_position_embeddings": 80},
+        {"vocab_size": 1000},
+        {"architecture": "llama"},
+        {"architecture": "llama", "hidden_size": 48, "num_layers": 3, "num_heads": 4, "num_key_value_heads": 2},
+        {"architecture": "llama", "hidden_size": 40, "intermediate_size": 100, "vocab_size": 512},
     ],
 )
 def test_parameters_are_those_of_the_model_that_is_built(model: dict[str, Any]) -> None:
@@ -53,3 +59,4 @@ def test_more_trials_and_a_larger_model_take_more_disk() -> None:
     assert taken("round_1.num_trials=12") > taken()
     assert taken("workload.model.hidden_size=128") > 2 * taken()
     assert taken("training.optimizer=sgd") < taken()
+    assert taken("workload.tokenizer=bpe", "workload.vocab_size=4096") > taken("workload.model.architecture=llama")

@@ -243,7 +243,9 @@ class Lab:
     def _step(self, trial: TrialRecord) -> TrialRecord:
         plan = self.study.phase(trial.phase).plan
         step = min(s for s in trial.spec.eval_steps() if s > trial.last_step)
-        self._clock(step - trial.last_step)
+        # A cooldown goes on from its rate's last step: only the decay takes time.
+        free = trial.spec.max_train_steps - trial.spec.schedule.decay_steps if plan.kind == "cooldown" else 0
+        self._clock(max(0, step - max(trial.last_step, free)))
         measured = self.world(trial.spec, step)
         if measured == "crash":
             return self._ended(trial, Outcome("crashed", "ran out of luck"))

@@ -175,11 +175,48 @@ def test_run_hours_buy_the_length_at_the_measured_step_time_and_the_decision_kee
     assert later.play().decision("budget") == lab.decision("budget")
 
 
-def test_production_steps_are_cut_to_what_run_hours_buy() -> None:
-    spent = Measured(num_steps=1000, worker_seconds=1000)
-    lab = play(falls_for_ever(), measured=spent, budget=NO_FIT | {"production_steps": 20_000}, limits={"run_hours": 2})
-    assert lab.decision("production").numbers["production_steps"] == 7200
-    assert "budget.production_steps=20000, which is cut to it" in lab.decision("production").reason
+@pytest.mark.parametrize(
+    ("sections", "parts"),
+    [
+        (
+            {"budget": NO_FIT | {"production_steps": 20_000}, "limits": {"run_hours": 2}},
+            (
+                "limits.run_hours=2 buys 7,200 steps at the measured 1 seconds per step",
+                "budget.production_steps=20000 asks for more: raise run_hours to 5.833",
+                "or lower production_steps to 7200",
+            ),
+        ),
+        (
+            {"budget": NO_FIT, "limits": {"run_hours": 0.0001}},
+            (
+                "run_hours=0.0001 buys 0 steps",
+                "fewer than the 20 evaluations",
+                "Raise limits.run_hours to at least 0.05833",
+            ),
+        ),
+        (
+            {"budget": NO_FIT, "limits": {"run_hours": 0.05}},
+            ("buys 180 steps", "round 1 gets 10 %: 18 steps are fewer", "Raise limits.run_hours to at least 0.05833"),
+        ),
+        (
+            {"budget": NO_FIT, "limits": {"run_hours": 0.06}, "training": {"warmup_steps": 20}},
+            (
+                "buys 216 steps",
+                "22 steps do not hold training.warmup_steps=20 with a decay of 20 %",
+                "(263 in all would; or shorten the warmup)",
+                "Raise limits.run_hours to at least 0.07671",
+            ),
+        ),
+    ],
+)
+def test_a_length_that_no_hour_buys_ends_the_study_before_the_cooldown_with_what_would_help(
+    sections: dict[str, Any], parts: tuple[str, ...]
+) -> None:
+    lab = play(falls_for_ever(), measured=Measured(num_steps=1000, worker_seconds=1000), **sections)
+    assert isinstance(lab.end, GiveUp)
+    assert [phase.name for phase in lab.phases] == [SWEEP]
+    for part in parts:
+        assert part in lab.end.reason
 
 
 def test_run_hours_without_a_measured_step_give_no_answer() -> None:

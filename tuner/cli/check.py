@@ -1,18 +1,32 @@
-"""`tuner check`: is the study well formed, and what would it run? Closed form; no user code is imported."""
+"""`tuner check`: is the study well formed, and what would it run? Closed form; no user code is imported.
+
+Text in files is counted if that takes no more than a moment, so that epochs stand beside updates.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from tuner.config.schema import StudyConfig
+    from tuner.forecast.examples import ExampleCount
     from tuner.protocol.plan import PlannedPhase
 
-COLUMNS = ("phase", "trials", "updates per trial", "updates in all", "evaluations per trial", "when")
-NUMBERS = COLUMNS[1:5]
+COLUMNS = (
+    "phase",
+    "trials",
+    "updates per trial",
+    "epochs per trial",
+    "updates in all",
+    "evaluations per trial",
+    "when",
+)
+NUMBERS = COLUMNS[1:6]
 
 
 def check_command(
@@ -33,7 +47,8 @@ def check_command(
     from tuner.cli.plain import plain
     from tuner.config.auto_space import describe_auto
     from tuner.config.load import load_study
-    from tuner.forecast.disk import checkpoint_bytes, num_parameters
+    from tuner.forecast.disk import checkpoint_bytes
+    from tuner.forecast.examples import count_train_examples
     from tuner.protocol.plan import closed_form_plan
 
     loaded = load_study(study, overrides or [])
@@ -41,29 +56,61 @@ def check_command(
     for warning in loaded.warnings:
         warn(warning)
     print(plain(f"{study}: study {loaded.config.study} is well formed; it would run:"))
-    _show_plan(plan)
+    examples = count_train_examples(loaded.config, folder=loaded.folder)
+    _show_plan(plan, Epochs(config=loaded.config, examples=examples))
+    print(plain(examples.told))
     if loaded.config.search_space == "auto":
         print(plain(describe_auto(loaded.config)))
     most = sum(phase.max_trials * phase.max_steps for phase in plan)
     least = sum(phase.min_trials * phase.min_steps for phase in plan)
     print(f"in all {_range(least, most)} updates, before sharing")
-    disk = checkpoint_bytes(loaded.config, plan)
-    if disk is not None:
-        size = f"{num_parameters(loaded.config.workload):,} parameters"
-        print(f"checkpoints take at most {megabytes(disk)} of disk ({size}, optimizer state included)")
+    print(_disk_told(loaded.config, checkpoint_bytes(loaded.config, plan)))
 
 
-def _show_plan(plan: Sequence[PlannedPhase]) -> None:
+def _disk_told(config: StudyConfig, disk: int | None) -> str:
+    from tuner.config.model_sizes import num_parameters
+    from tuner.config.schema import CausalLMWorkload
+
+    if disk is None or not isinstance(config.workload, CausalLMWorkload):
+        return "disk for checkpoints is unknown before the run: the workload's own code builds the model"
+    size = f"{num_parameters(config.workload):,} parameters"
+    return f"checkpoints take at most {megabytes(disk)} of disk ({size}, optimizer state included)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epochs:
+    """Steps in passes over the training examples, as far as those are known."""
+
+    config: StudyConfig
+    examples: ExampleCount
+
+    def text(self, low: int, high: int) -> str:
+        """A range of steps; open above where only an upper bound of the examples is known."""
+        least, most, batch = self.examples.least, self.examples.most, self.config.training.global_batch_size
+        if not most:
+            return "unknown"
+        lowest = f"{low * batch / most:.3g}"
+        if not least:
+            return f"{lowest} or more"
+        highest = f"{high * batch / least:.3g}"
+        return lowest if lowest == highest else f"{lowest} - {highest}"
+
+
+def _show_plan(plan: Sequence[PlannedPhase], epochs: Epochs) -> None:
     """The table; where it would not fit, the long last column becomes lines below."""
     from tuner.cli.console import is_wide_enough, show, table
     from tuner.cli.plain import plain
 
-    rows = [_row(phase) for phase in plan]
+    rows = [_row(phase, epochs) for phase in plan]
     drawn = table(COLUMNS, rows, right=NUMBERS, fold=("when",))
     if is_wide_enough(drawn):
         show(drawn)
         return
-    short = {"updates per trial": "updates each", "evaluations per trial": "evals each"}
+    short = {
+        "updates per trial": "updates each",
+        "epochs per trial": "epochs each",
+        "evaluations per trial": "evals each",
+    }
     columns = [short.get(column, column) for column in COLUMNS[:-1]]
     show(table(columns, [row[:-1] for row in rows], right=columns[1:]))
     for phase in plan:
@@ -80,11 +127,12 @@ def megabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{max(1, round(num_bytes / 1e6)):,} MB"
 
 
-def _row(phase: PlannedPhase) -> tuple[Any, ...]:
+def _row(phase: PlannedPhase, epochs: Epochs) -> tuple[Any, ...]:
     return (
         phase.name,
         _range(phase.min_trials, phase.max_trials),
         _range(phase.min_steps, phase.max_steps),
+        epochs.text(phase.min_steps, phase.max_steps),
         _range(phase.min_trials * phase.min_steps, phase.max_trials * phase.max_steps),
         _range(phase.min_evals, phase.max_evals),
         phase.note,

@@ -11,7 +11,8 @@ import shlex
 from dataclasses import dataclass
 from string import Template
 
-VOCAB_SIZE = 257
+from tuner.config.model_sizes import BYTE_VOCAB_SIZE
+
 COMMENT_COLUMN = 26
 
 
@@ -37,7 +38,7 @@ class Size:
     @property
     def num_parameters(self) -> int:
         """Weights of the transformer blocks and the embeddings, about."""
-        return 12 * self.num_layers * self.hidden_size**2 + (VOCAB_SIZE + self.block_size) * self.hidden_size
+        return 12 * self.num_layers * self.hidden_size**2 + (BYTE_VOCAB_SIZE + self.block_size) * self.hidden_size
 
     @property
     def seconds_per_update(self) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tuner.config.kind_rules import kind_problems
+from tuner.config.kind_rules import MIN_EVALUATIONS, kind_problems, round_1_steps
 from tuner.config.problems import Problem
 from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS, LOSSES
 from tuner.config.round_rules import round_problems
@@ -18,9 +18,8 @@ from tuner.config.wording import shown
 from tuner.config.workload_rules import workload_problems
 
 LANGUAGE_MODEL_METRICS = LOSSES
-MIN_EVALUATIONS = 20
 MIN_FEASIBLE_TRIALS = 5
-"""Below these the budget cannot be judged (PROTOCOL.md 4): the verdict would be `undecided`."""
+"""Below this the budget cannot be judged (PROTOCOL.md 4): the verdict would be `undecided`."""
 
 
 def problems(config: StudyConfig) -> Iterator[Problem]:
@@ -49,6 +48,13 @@ def warnings(config: StudyConfig) -> Iterator[str]:
         yield (
             f"{cause}budget.first_guess_steps={guess} gives {num_evals} evaluations per trial; under {MIN_EVALUATIONS} "
             f"the budget cannot be judged; {remedy}"
+        )
+    production = config.budget.production_steps
+    if production is not None and every != "auto" and (tenth := round_1_steps(production)) // every < MIN_EVALUATIONS:
+        yield (
+            f"evaluation.every_steps={every} gives {tenth // every} evaluations in the 10 % of "
+            f"budget.production_steps={production} that round 1 gets if compute-bound; under {MIN_EVALUATIONS} the "
+            f"budget cannot be judged; evaluate every {max(1, tenth // 25)} steps"
         )
     if config.round_1.num_trials < MIN_FEASIBLE_TRIALS:
         yield (

@@ -118,13 +118,15 @@ class Limits(Section):
     study_hours: float | None = setting(
         None,
         change="decision",
-        description="the whole study, without interruptions; cut first: seeds, then points, then whole phases",
+        description="the whole study, without interruptions; cut first: seeds, then points, then widenings, then whole "
+        "phases; the sweep measures its rates' first evaluations before it runs on",
         gt=0,
     )
     run_hours: float | None = setting(
         None,
         change="decision",
-        description="compute-bound: the longest that one run may take; buys steps at the sweep's measured step time",
+        description="compute-bound: the longest that one run may take; buys steps at the sweep's measured step time; "
+        "fewer than budget.production_steps, or than round 1 can live on with 10 % of them, end the study",
         gt=0,
     )
 

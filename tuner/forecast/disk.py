@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tuner.config.schema import CausalLMWorkload, CausalModel, StudyConfig
+from tuner.config.model_sizes import num_parameters
+from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.protocol.plan import PlannedPhase
-from tuner.protocol.sweep import SWEEP
+from tuner.protocol.sweep_hours import SWEEP
 
 BYTES_PER_WEIGHT: Final = 4
 """Weights and optimizer state are float32 whatever the precision."""
@@ -24,24 +25,15 @@ KEPT_STATES: Final = 3
 """Full states that a round's trial keeps: where its plateau can be left, the newest before, and the last."""
 
 
-def num_parameters(workload: object) -> int | None:
-    """Weights of a causal language model from its config (GPT-2, tied embeddings); None where that cannot be told."""
-    if not isinstance(workload, CausalLMWorkload) or workload.model.architecture != "gpt2":
-        return None
-    if workload.tokenizer != "bytes":
-        return None
-    return _gpt2(workload.model, vocab_size=257, block_size=workload.block_size)
-
-
 def checkpoint_bytes(config: StudyConfig, plan: Sequence[PlannedPhase]) -> int | None:
     """The most that all checkpoints of a study may take together; None where the model is not known before it is built.
 
     A rate of the sweep keeps its newest state; a trial of a round its fork points, the states reserved for decays to be
     tuned anew, and the best weights at or before each of them.
     """
-    parameters = num_parameters(config.workload)
-    if parameters is None:
+    if not isinstance(config.workload, CausalLMWorkload):
         return None
+    parameters = num_parameters(config.workload)
     full = parameters * BYTES_PER_WEIGHT * (1 + STATES_PER_WEIGHT[config.training.optimizer])
     weights = parameters * BYTES_PER_WEIGHT
     reserved = len(config.round_1.decay_shares) if config.round_1.adjust != "none" else 0
@@ -51,12 +43,3 @@ def checkpoint_bytes(config: StudyConfig, plan: Sequence[PlannedPhase]) -> int |
         num_weights = 0 if phase.name == SWEEP else states + 1
         total += phase.max_trials * ((states + FILES_BEING_REPLACED) * full + num_weights * weights)
     return total
-
-
-def _gpt2(model: CausalModel, *, vocab_size: int, block_size: int) -> int:
-    hidden, inner = model.hidden_size, model.intermediate_size or 4 * model.hidden_size
-    positions = model.max_position_embeddings or block_size
-    attention = 4 * hidden * hidden + 4 * hidden
-    mlp = 2 * hidden * inner + inner + hidden
-    norms = 2 * 2 * hidden
-    return (vocab_size + positions) * hidden + model.num_layers * (attention + mlp + norms) + 2 * hidden

@@ -18,9 +18,11 @@ from tuner.protocol.limits import (
     cut,
     cut_later_round,
     cut_round_1,
+    cut_widening,
     end_out_of_time,
     fits,
     is_out_of_time,
+    is_widening,
     steps_of,
     with_cost,
 )
@@ -37,8 +39,20 @@ from tuner.protocol.rounds import (
     open_round_1,
 )
 from tuner.protocol.standings import FITTED
-from tuner.protocol.sweep import SWEEP, advance_sweep, open_sweep
-from tuner.records import Conclude, Decision, GiveUp, Move, OpenPhase, PhaseRecord, StudyRecord, WorkloadFacts
+from tuner.protocol.sweep import advance_sweep, open_sweep
+from tuner.protocol.sweep_hours import SWEEP
+from tuner.records import (
+    AddTrials,
+    Conclude,
+    Decision,
+    GiveUp,
+    Move,
+    OpenPhase,
+    PhaseRecord,
+    StudyRecord,
+    Wait,
+    WorkloadFacts,
+)
 
 
 def next_move(
@@ -60,8 +74,17 @@ def next_move(
     if study.phases and is_out_of_time(config, measured):
         return end_out_of_time(config, study, sharing=sharing)
     move = _next_move(config, facts, study, sharing=sharing, measured=measured)
-    if isinstance(move, OpenPhase) and config.limits.study_hours is not None and study.phases:
+    if config.limits.study_hours is None or not study.phases:
+        return move
+    if isinstance(move, OpenPhase):
         return _within_hours(config, study, move, sharing=sharing, measured=measured)
+    if isinstance(move, AddTrials) and is_widening(move):
+        told = cut_widening(config, study, move, measured)
+        if told is not None:
+            narrow = replace(study, decisions=(*study.decisions, told))
+            after = next_move(config, facts, narrow, sharing=sharing, measured=measured)
+            assert not isinstance(after, Wait), "all trials of a phase have ended before it is widened"
+            return replace(after, decisions=(told, *after.decisions))
     return move
 
 
@@ -144,9 +167,10 @@ def _within_hours(
         passed = [decision for decision in move.decisions if decision.phase != move.plan.name]
         end = conclude(study, sharing=sharing)
         return replace(end, decisions=(*passed, fitting, *end.decisions))
-    if kind == "cooldown" or fits(config, measured, steps_of(move)):
+    num_steps, each = steps_of(move), move.plan.max_train_steps
+    if kind == "cooldown" or fits(config, measured, num_steps, longest=each):
         return with_cost(config, move, measured)
-    skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=steps_of(move))
+    skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=num_steps, longest=each)
     if kind == "probe":
         judged = rounds[-1]
         close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tuner.config.kind_rules import ROUND_1_SHARE, least_production, round_1_steps, too_short_for
 from tuner.config.schema import StudyConfig
-from tuner.protocol.cooldown import advance_cooldown, best_rate, cooldown_of, open_cooldown
+from tuner.protocol.cooldown import advance_cooldown, best_rate, cooldown_of, cooldown_steps, open_cooldown
 from tuner.protocol.failures import AS_ANOTHER, give_up
 from tuner.protocol.lengths import expected_lengths
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
@@ -28,18 +29,17 @@ from tuner.records import (
 )
 
 PRODUCTION: Final = "production"
-ROUND_1_SHARE: Final = 0.1
-"""Round 1's budget as a share of the production length: about 10 % of it answers many questions (PROTOCOL 1)."""
 
 COOLED: Final = Outcome("complete", "cooled down")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Length:
-    """The production length, and what it was made from."""
+    """The production length, and what it was made from. `remedy` says what longer ones take."""
 
     steps: int
     why: str
+    remedy: str
     numbers: dict[str, Json]
 
 
@@ -57,9 +57,9 @@ def end_compute_bound(
     `found` is the decision on the kind, if it was not made before.
     """
     if cooldown_of(study) is None:
-        length = production_length(config, measured)
+        length = production_length(config, measured, rung=max(trial.last_step for trial in phase.trials))
         if isinstance(length, str):
-            return give_up(length, phase=phase.name)
+            return give_up(length, phase=phase.name, numbers=_numbers(config, measured, bought=None))
         decided = () if found is None else (found,)
         return open_cooldown(phase, (*decided, _decision(config, facts, length)))
     return advance_cooldown(study, sweep=phase) or _close(config, facts, study=study, phase=phase)
@@ -73,59 +73,85 @@ def production_steps(study: StudyRecord) -> int | None:
     return None
 
 
-def production_length(config: StudyConfig, measured: Measured) -> Length | str:
-    """The length that the user stated, within what the hours buy; or why there is none, with what would help."""
+def production_length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | str:
+    """The length that the user stated, or what the hours buy; or why there is none, with what would help.
+
+    `rung` is the sweep's longest: what its cooldown takes is not there for the rounds. A length costs its updates and
+    evaluations: setup and checkpoints are most of a short sweep and little of a long run, which also evaluates less.
+    """
+    found = _length(config, measured.training_only(), rung=rung)
+    if isinstance(found, str):
+        return found
+    problem = too_short_for(config, found.steps)
+    return found if problem is None else f"{found.why}, of which round 1 gets 10 %: {problem}. {found.remedy}"
+
+
+def _length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | str:
     stated, hours = config.budget.production_steps, config.limits.run_hours
-    bought = None if hours is None else steps_bought(hours, measured)
-    if bought is not None and bought < 1:
-        return (
-            f"limits.run_hours={number(hours or 0)} buys no single step at the measured "
-            f"{number(measured.seconds_per_step or 0)} seconds per step; raise it; {AS_ANOTHER}"
-        )
-    numbers = _numbers(config, measured, bought=bought)
-    if stated is not None and (bought is None or stated <= bought):
-        return Length(steps=stated, why=f"budget.production_steps={stated}", numbers=numbers)
-    if bought is not None:
-        told = (
-            f"limits.run_hours={number(hours or 0)} buys at {number(measured.seconds_per_step or 0)} seconds per step"
-        )
-        cut = "" if stated is None else f", fewer than budget.production_steps={stated}, which is cut to it"
-        return Length(steps=bought, why=f"what {told}{cut}", numbers=numbers)
-    if hours is not None:
+    least, each = least_production(config), measured.seconds_per_step
+    if hours is not None and each is None and stated is None:
         return (
             f"limits.run_hours={number(hours)}: no step was measured in this study, since all were shared with others; "
             f"state budget.production_steps; {AS_ANOTHER}"
         )
-    if (shared := _steps_left(config, measured)) is not None:
-        told = f"what is left of limits.study_hours={number(config.limits.study_hours or 0)} buys for all rounds"
-        return Length(steps=shared, why=told, numbers=numbers)
-    return (
-        "nothing says how long a compute-bound run is to be; state budget.production_steps, or limits: {run_hours: ...}"
-        f"; {AS_ANOTHER}"
+    if hours is not None and each is not None:
+        return _bought(config, measured, hours=hours, each=each)
+    if stated is not None:
+        # The config was refused if it was too short.
+        numbers = _numbers(config, measured, bought=None)
+        return Length(steps=stated, why=f"budget.production_steps={stated}", remedy="", numbers=numbers)
+    shared = _steps_left(config, measured, rung=rung)
+    if shared is None:
+        return (
+            "nothing says how long a compute-bound run is to be; state budget.production_steps, or limits: "
+            f"{{run_hours: ...}}; {AS_ANOTHER}"
+        )
+    study_hours, left = config.limits.study_hours or 0.0, seconds_for_rounds(config, measured, rung=rung)
+    enough = study_hours + (least / max(shared, 1) - 1) * max(left, 0.0) / SECONDS_PER_HOUR
+    return Length(
+        steps=shared,
+        why=f"what is left of limits.study_hours={number(study_hours)} buys {steps(shared)} for all rounds",
+        remedy=f"Raise limits.study_hours{f' to at least {number(1.05 * enough)}' if shared else ''}, or lower "
+        f"budget.first_guess_steps, which the sweep starts with; {AS_ANOTHER}",
+        numbers=_numbers(config, measured, bought=None),
     )
 
 
-def steps_bought(hours: float, measured: Measured) -> int | None:
-    """The updates of one run that so many hours buy; None before any was measured."""
-    each = measured.seconds_per_step
-    return None if each is None else int(hours * SECONDS_PER_HOUR / each)
+def _bought(config: StudyConfig, measured: Measured, *, hours: float, each: float) -> Length | str:
+    """What `run_hours` buy at the measured step time; a stated length beyond that contradicts them."""
+    stated, bought = config.budget.production_steps, int(hours * SECONDS_PER_HOUR / each)
+    told = f"limits.run_hours={number(hours)} buys {steps(bought)} at the measured {number(each)} seconds per step"
+    if stated is not None and stated > bought:
+        return (
+            f"{told}, budget.production_steps={stated} asks for more: raise run_hours to "
+            f"{number(1.05 * stated * each / SECONDS_PER_HOUR)}, or lower production_steps to {bought}; {AS_ANOTHER}"
+        )
+    enough = 1.05 * least_production(config) * each / SECONDS_PER_HOUR
+    return Length(
+        steps=bought if stated is None else stated,
+        why=told if stated is None else f"budget.production_steps={stated}",
+        remedy=f"Raise limits.run_hours to at least {number(enough)}; {AS_ANOTHER}",
+        numbers=_numbers(config, measured, bought=bought),
+    )
 
 
-def _steps_left(config: StudyConfig, measured: Measured) -> int | None:
+def _steps_left(config: StudyConfig, measured: Measured, *, rung: int) -> int | None:
     """The length at which round 1, at 10 % of it, and the later rounds take what is left of the study's hours."""
-    hours, each = config.limits.study_hours, measured.seconds_per_step
-    if hours is None or each is None:
+    if config.limits.study_hours is None or measured.seconds_per_step is None:
         return None
-    left = max(0.0, hours * SECONDS_PER_HOUR - measured.elapsed_seconds)
-    runs = ROUND_1_SHARE * config.round_1.num_trials
+    left, workers = seconds_for_rounds(config, measured, rung=rung), measured.num_workers
+    # One run takes its time however many workers there are.
+    runs = ROUND_1_SHARE * max(config.round_1.num_trials / workers, 1)
     for item, share in expected_lengths(config, ROUND_1_SHARE, production=1.0):
-        runs += share * (item.num_trials * item.num_seeds + item.lower_rate_twin)
-    return max(1, int(left * measured.num_workers / each / runs))
+        runs += share * max((item.num_trials * item.num_seeds + item.lower_rate_twin) / workers, 1)
+    return max(0, int(left / measured.seconds_per_step / runs))
 
 
-def round_1_steps(production: int) -> int:
-    """Round 1's budget."""
-    return max(1, round(ROUND_1_SHARE * production))
+def seconds_for_rounds(config: StudyConfig, measured: Measured, *, rung: int) -> float:
+    """What the study's hours leave after the cooldown that follows the sweep's longest rung."""
+    longest = cooldown_steps(rung)
+    cooldown = measured.seconds_for(longest * config.budget_sweep.learning_rates.num_rates, longest=longest) or 0.0
+    return (config.limits.study_hours or 0.0) * SECONDS_PER_HOUR - measured.elapsed_seconds - cooldown
 
 
 def _numbers(config: StudyConfig, measured: Measured, *, bought: int | None) -> dict[str, Json]:

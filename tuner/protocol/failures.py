@@ -49,16 +49,15 @@ def nothing_ended(config: StudyConfig, phase: PhaseRecord, *, leader: TrialRecor
         return nothing_fitted(config, phase.plan.fit, leader=leader, curve=curve)
     rate, longest = learning_rate_of(leader), config.budget.max_steps
     lowest = min((value for _, value in curve), default=float("inf"))
-    reason = f"train loss has not come to rest within budget.max_steps={longest}; "
+    where, setting = _end_of_sweep(config, leader)
+    reason = f"train loss has not come to rest within {where}; "
     if curve and lowest >= curve[0][1]:
         reason += (
             f"it only rose from its first evaluation ({number(lowest)}): lower budget_sweep.learning_rates "
             f"(low={number(grid(config)[0])}, high={number(grid(config)[-1])}); {AS_ANOTHER}"
         )
     else:
-        reason += (
-            f"its lowest was {number(lowest)}, at learning_rate {number(rate)}. Raise budget.max_steps; {LENGTHS}; "
-        )
+        reason += f"its lowest was {number(lowest)}, at learning_rate {number(rate)}. Raise {setting}; {LENGTHS}; "
         reason += f"or state a threshold, budget.perfect_fit: {{metric: loss, at_most: ...}}; {AS_ANOTHER}"
     numbers = {"lowest": lowest, "learning_rate": rate, "max_steps": longest}
     return give_up(reason, phase="budget_sweep", numbers=numbers)
@@ -70,9 +69,10 @@ def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, cu
     first = curve[0][1] if curve else float("inf")
     lowest = min((value for _, value in curve), default=float("inf"))
     lowest_after = min((value for _, value in curve[1:]), default=float("-inf"))
+    where, setting = _end_of_sweep(config, leader)
     reason = (
         f"budget.perfect_fit.at_most={number(fit.at_most)}: no rate reached this train {fit.metric} within "
-        f"budget.max_steps={longest}; the lowest was {number(lowest)}, at learning_rate {number(rate)}"
+        f"{where}; the lowest was {number(lowest)}, at learning_rate {number(rate)}"
     )
     if lowest_after >= first:
         reason += (
@@ -80,14 +80,23 @@ def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, cu
             f"(low={number(grid(config)[0])}, high={number(grid(config)[-1])}), {AS_ANOTHER}"
         )
     else:
-        reason += f". {_remedies(config, rate, lowest=lowest)}"
+        reason += f". {_remedies(config, rate, lowest=lowest, setting=setting)}"
     numbers = {"at_most": fit.at_most, "lowest": lowest, "learning_rate": rate, "max_steps": longest}
     return give_up(reason, phase="budget_sweep", numbers=numbers)
 
 
-def _remedies(config: StudyConfig, rate: float, *, lowest: float) -> str:
+def _end_of_sweep(config: StudyConfig, leader: TrialRecord) -> tuple[str, str]:
+    """Where the sweep ended, and the setting that ended it there."""
+    if leader.last_step >= config.budget.max_steps or config.limits.study_hours is None:
+        return f"budget.max_steps={config.budget.max_steps}", "budget.max_steps"
+    return f"{steps(leader.last_step)}, where limits.study_hours={number(config.limits.study_hours)} end the sweep", (
+        "limits.study_hours"
+    )
+
+
+def _remedies(config: StudyConfig, rate: float, *, lowest: float, setting: str) -> str:
     text = (
-        f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise budget.max_steps, or enlarge the model: "
+        f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise {setting}, or enlarge the model: "
         "one that cannot fit its training set will hardly be helped by regularisation (playbook, Step 0)"
     )
     rates = grid(config)

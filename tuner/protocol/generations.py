@@ -6,12 +6,16 @@ on how many workers there are, and a crash in between changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 
 from tuner.config.schema import StudyConfig
 from tuner.records import AddTrials, Decision, PhaseRecord
 
 ADAPTIVE = ("tpe", "gp")
+
+CUT = "cut"
+"""Decisions on what limits.study_hours does not hold."""
 
 MAX_STARTUP = 10
 """About so many points at most come from Halton before a sampler learns from them (ours; Optuna's own start-up)."""
@@ -30,25 +34,30 @@ def num_startup(config: StudyConfig) -> int:
 
 def first_points(config: StudyConfig) -> int:
     """Points that round 1 opens with."""
-    return min(config.round_1.parallelism, config.round_1.num_trials) if is_adaptive(config) else _wanted(config)
+    wanted = config.round_1.num_trials
+    return min(config.round_1.parallelism, wanted) if is_adaptive(config) else wanted
 
 
-def next_generation(config: StudyConfig, phase: PhaseRecord) -> AddTrials | None:
+def wanted_points(config: StudyConfig, decisions: Iterable[Decision], phase: str) -> int:
+    """Points that a phase is to have: as the study says, or as limits.study_hours cut them when it was opened."""
+    cut = (
+        decision.numbers.get("num_points") for decision in decisions if (decision.kind, decision.phase) == (CUT, phase)
+    )
+    return next((int(count) for count in cut if count is not None), config.round_1.num_trials)
+
+
+def next_generation(config: StudyConfig, decisions: Iterable[Decision], phase: PhaseRecord) -> AddTrials | None:
     """The next generation of a phase whose trials have all ended; None when it has all that it was to have."""
-    known = len(phase.trials)
-    count = min(config.round_1.parallelism, _wanted(config) - known)
+    known, wanted = len(phase.trials), wanted_points(config, decisions, phase.name)
+    count = min(config.round_1.parallelism, wanted - known)
     if not is_adaptive(config) or count <= 0:
         return None
     infeasible = sum(trial.outcome is not None and trial.outcome.kind == "infeasible" for trial in phase.trials)
     source = config.round_1.sampler if known >= num_startup(config) else "halton (the start of the search)"
     reason = (
-        f"{count} more of {_wanted(config)} points join {phase.name}, proposed by {source} when the first {known} had "
+        f"{count} more of {wanted} points join {phase.name}, proposed by {source} when the first {known} had "
         f"ended ({infeasible} infeasible) (playbook, Round 1)."
     )
     numbers = {"first": known, "num_points": count, "num_infeasible": infeasible}
     decision = Decision(kind="generation", phase=phase.name, reason=reason, numbers=numbers)
     return AddTrials(phase=phase.name, num_points=count, decisions=(decision,))
-
-
-def _wanted(config: StudyConfig) -> int:
-    return config.round_1.num_trials

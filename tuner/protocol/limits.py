@@ -1,7 +1,8 @@
 """`limits.study_hours`: what a phase will cost, what is cut so that it fits, and the end when time is up.
 
-The order is stated (PROTOCOL 1): seeds first, then points (never below five in round 1 while that fits), then whole
-phases: the probe, a longer round 1, later rounds. What was measured for a cut stays in its decision (D8).
+The order is stated (PROTOCOL 1): seeds first, then points (never below five in round 1 while that fits), then
+widenings of the sweep's grid and of round 1's rates, then whole phases: the probe, a longer round 1, later rounds. What
+was measured for a cut stays in its decision (D8).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import CANDIDATES, conclude
 from tuner.protocol.failures import AS_ANOTHER, give_up
-from tuner.protocol.lengths import one_seed_steps
+from tuner.protocol.generations import CUT, first_points, is_adaptive, wanted_points
+from tuner.protocol.lengths import expected_lengths, one_seed_steps
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
-from tuner.protocol.rounds import feasible
+from tuner.protocol.rounds import ROUND_1, feasible
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
     VALIDATION,
+    AddTrials,
     ClosePhase,
     Conclude,
     Decision,
@@ -34,6 +37,9 @@ OUT_OF_TIME: Final = "study_hours"
 SWEEP_SHARE: Final = 0.15
 """The sweep's share of `study_hours` (ours)."""
 
+WIDENED: Final = "widened"
+"""Decisions to look beyond an edge of the rates."""
+
 
 def is_out_of_time(config: StudyConfig, measured: Measured) -> bool:
     """Whether the study's hours are over."""
@@ -47,38 +53,63 @@ def seconds_left(config: StudyConfig, measured: Measured, *, share: float = 1.0)
     return None if hours is None else share * hours * SECONDS_PER_HOUR - measured.elapsed_seconds
 
 
-def fits(config: StudyConfig, measured: Measured, num_steps: float, *, share: float = 1.0) -> bool:
-    """Whether so many updates of all trials fit into what is left; what was never measured is not held back."""
-    left, needed = seconds_left(config, measured, share=share), measured.seconds_for(num_steps)
+def fits(
+    config: StudyConfig, measured: Measured, num_steps: float, *, share: float = 1.0, longest: float = 0.0
+) -> bool:
+    """Whether so many updates of all trials fit into what is left; what was never measured is not held back.
+
+    `longest` are those of one trial, which no number of workers makes faster.
+    """
+    left, needed = seconds_left(config, measured, share=share), measured.seconds_for(num_steps, longest=longest)
     return left is None or needed is None or needed <= left
 
 
-def cut(phase: str | None, what: str, config: StudyConfig, measured: Measured, *, num_steps: float) -> Decision:
+def cut(
+    phase: str | None, what: str, config: StudyConfig, measured: Measured, *, num_steps: float, longest: float = 0.0
+) -> Decision:
     """What does not fit, with the numbers that say so."""
-    hours = (measured.seconds_for(num_steps) or 0.0) / SECONDS_PER_HOUR
+    hours = (measured.seconds_for(num_steps, longest=longest) or 0.0) / SECONDS_PER_HOUR
     left = (seconds_left(config, measured) or 0.0) / SECONDS_PER_HOUR
     reason = (
         f"limits.study_hours={number(config.limits.study_hours or 0)}: {what}; uncut {number(hours)} hours, "
-        f"{number(max(left, 0.0))} are left ({_speed(measured)})."
+        f"{number(max(left, 0.0))} are left ({speed(measured)})."
     )
-    numbers = {"hours": hours, "hours_left": left, **_numbers(measured)}
-    return Decision(kind="cut", phase=phase, reason=reason, numbers=json_safe(numbers))
+    numbers = {"hours": hours, "hours_left": left, **measured_numbers(measured)}
+    return Decision(kind=CUT, phase=phase, reason=reason, numbers=json_safe(numbers))
 
 
 def with_cost(config: StudyConfig, move: OpenPhase, measured: Measured) -> OpenPhase:
     """The phase with what it is expected to cost, an upper bound: what trials share is not taken off."""
     if config.limits.study_hours is None or measured.seconds_per_step is None:
         return move
-    count, num_steps = len(move.trials) or move.num_points, steps_of(move)
-    hours = (measured.seconds_for(num_steps) or 0.0) / SECONDS_PER_HOUR
+    each, count = move.plan.max_train_steps, len(move.trials) or move.num_points
+    if not move.trials and is_adaptive(config):
+        count, measured = wanted_points(config, move.decisions, move.plan.name), _at_a_time(config, measured)
+    num_steps, name = sum(trial.spec.max_train_steps for trial in move.trials) or count * each, move.plan.name
+    told = cost(name, config, measured, num_trials=count, num_steps=num_steps, longest=each)
+    return replace(move, decisions=(*move.decisions, told))
+
+
+def cost(
+    phase: str, config: StudyConfig, measured: Measured, *, num_trials: int, num_steps: int, longest: int
+) -> Decision:
+    """What is to come of a phase, in hours, before it starts."""
+    hours = (measured.seconds_for(num_steps, longest=longest) or 0.0) / SECONDS_PER_HOUR
     left = (seconds_left(config, measured) or 0.0) / SECONDS_PER_HOUR
+    told = "1 trial" if num_trials == 1 else f"{num_trials} trials"
+    what = f"The first rung of {phase}" if phase == "budget_sweep" else phase
     reason = (
-        f"{move.plan.name} is expected to take at most {number(hours)} hours: {count} trials, "
-        f"{steps(num_steps)} in all ({_speed(measured)}); {number(left)} hours are left."
+        f"{what} is expected to take at most {number(hours)} hours: {told}, {steps(num_steps)} in all "
+        f"({speed(measured)}); {number(left)} hours are left."
     )
-    numbers = {"num_trials": count, "num_steps": num_steps, "hours": hours, "hours_left": left, **_numbers(measured)}
-    cost = Decision(kind="cost", phase=move.plan.name, reason=reason, numbers=json_safe(numbers))
-    return replace(move, decisions=(*move.decisions, cost))
+    numbers = {
+        "num_trials": num_trials,
+        "num_steps": num_steps,
+        "hours": hours,
+        "hours_left": left,
+        **measured_numbers(measured),
+    }
+    return Decision(kind="cost", phase=phase, reason=reason, numbers=json_safe(numbers))
 
 
 def steps_of(move: OpenPhase) -> int:
@@ -90,22 +121,51 @@ def cut_round_1(
     config: StudyConfig, move: OpenPhase, measured: Measured, *, production: int | None
 ) -> OpenPhase | GiveUp:
     """Round 1 with as many points as fit beside later rounds of one seed; with five, if it is to be without them."""
-    each, asked = move.plan.max_train_steps, move.num_points
-    later = one_seed_steps(config, each, production=production)
+    each, asked = move.plan.max_train_steps, config.round_1.num_trials
+    measured, later = _at_a_time(config, measured), one_seed_steps(config, each, production=production)
     few = min(asked, MIN_FEASIBLE_TRIALS)
     tries = [(n, later) for n in range(asked, few - 1, -1)] + [(n, 0.0) for n in range(few, 0, -1)]
-    num_points = next((n for n, beside in tries if fits(config, measured, n * each + beside)), 0)
+    num_points = next((n for n, beside in tries if fits(config, measured, n * each + beside, longest=each)), 0)
     if num_points == 0:
         reason = (
             f"limits.study_hours={number(config.limits.study_hours or 0)} does not hold one trial of {steps(each)} "
-            f"({_speed(measured)}); raise it, or give the study a shorter budget; {AS_ANOTHER}"
+            f"({speed(measured)}); raise it, or give the study a shorter budget; {AS_ANOTHER}"
         )
-        return give_up(reason, phase=move.plan.name, numbers=_numbers(measured))
+        return give_up(reason, phase=move.plan.name, numbers=measured_numbers(measured))
     if num_points == asked:
         return move
     what = f"{move.plan.name} has {num_points} of {asked} points"
-    told = cut(move.plan.name, what, config, measured, num_steps=asked * each)
-    return replace(move, num_points=num_points, decisions=(*move.decisions, told))
+    told = cut(move.plan.name, what, config, measured, num_steps=asked * each, longest=each)
+    # A sampler that learns asks for the rest generation by generation, up to this number.
+    told = replace(told, numbers={**told.numbers, "num_points": num_points})
+    return replace(move, num_points=min(first_points(config), num_points), decisions=(*move.decisions, told))
+
+
+def is_widening(move: object) -> bool:
+    """Whether a move looks beyond an edge of the rates, in the sweep or in round 1."""
+    return isinstance(move, AddTrials) and any(decision.kind == WIDENED for decision in move.decisions)
+
+
+def cut_widening(config: StudyConfig, study: StudyRecord, move: AddTrials, measured: Measured) -> Decision | None:
+    """The decision to leave a widening out, None if it fits beside the least of what follows it.
+
+    That is five points of round 1, if they are still to come, and one trial of each later round: seeds and points go
+    before it.
+    """
+    each = max((t.spec.max_train_steps for t in move.trials), default=study.phase(move.phase).plan.max_train_steps)
+    num_steps = sum(trial.spec.max_train_steps for trial in move.trials) or move.num_points * each
+    least = 0 if move.phase == ROUND_1 else min(config.round_1.num_trials, MIN_FEASIBLE_TRIALS) * each
+    least += round(sum(length for _, length in expected_lengths(config, each, production=None)))
+    if fits(config, measured, num_steps + least, longest=each):
+        return None
+    what = f"no rate joins {move.phase} beyond the edge that its best one lies on, where a better one may hide"
+    told = cut(move.phase, what, config, measured, num_steps=num_steps, longest=each)
+    return replace(told, numbers={**told.numbers, WIDENED: False})
+
+
+def is_widening_cut(study: StudyRecord, phase: str) -> bool:
+    """Whether it was decided that a phase's rates are not widened, for want of hours."""
+    return any((d.kind, d.phase) == (CUT, phase) and WIDENED in d.numbers for d in study.decisions)
 
 
 def cut_later_round(
@@ -121,10 +181,11 @@ def cut_later_round(
     fewer += [first[:count] for count in range(len(first) - 1, 0, -1)]
     for later in (beside, 0.0):
         for kept in fewer:
-            if fits(config, measured, _total(kept) + later):
+            if fits(config, measured, _total(kept) + later, longest=move.plan.max_train_steps):
                 return _kept(config, move, kept, measured=measured, beside=later)
     what = f"{move.plan.name} is skipped" + (" with the rounds after it" if beside else "")
-    return cut(None, what, config, measured, num_steps=_total(uncut) + beside)
+    each = move.plan.max_train_steps
+    return cut(None, what, config, measured, num_steps=_total(uncut) + beside, longest=each)
 
 
 def end_out_of_time(config: StudyConfig, study: StudyRecord, *, sharing: str) -> ClosePhase | Conclude | GiveUp:
@@ -135,8 +196,8 @@ def end_out_of_time(config: StudyConfig, study: StudyRecord, *, sharing: str) ->
     hours = number(config.limits.study_hours or 0)
     if not any(phase.plan.kind in CANDIDATES and feasible(phase) for phase in study.phases):
         reason = (
-            f"limits.study_hours={hours} were over before any trial of round 1 was evaluated; raise it, or lower "
-            f"budget.max_steps; {AS_ANOTHER}"
+            f"limits.study_hours={hours} were over before any trial of round 1 was evaluated; raise it, or "
+            f"let the sweep be shorter (budget.first_guess_steps, budget.max_steps); {AS_ANOTHER}"
         )
         return give_up(reason, phase=study.phases[-1].name)
     reason = f"limits.study_hours={hours} are over: the study ends with the best so far."
@@ -175,7 +236,8 @@ def _kept(
         return move
     what = f"{move.plan.name} has {len(kept)} of {len(move.trials)} trials, seeds cut before points"
     what += ", beside one seed of the rounds after it" if beside else ""
-    told = cut(move.plan.name, what, config, measured, num_steps=_total(list(move.trials)) + beside)
+    uncut, each = _total(list(move.trials)), move.plan.max_train_steps
+    told = cut(move.plan.name, what, config, measured, num_steps=uncut + beside, longest=each)
     return replace(move, trials=tuple(kept), decisions=(*move.decisions, told))
 
 
@@ -183,12 +245,21 @@ def _total(trials: list[TrialPlan]) -> int:
     return sum(trial.spec.max_train_steps for trial in trials)
 
 
-def _speed(measured: Measured) -> str:
+def _at_a_time(config: StudyConfig, measured: Measured) -> Measured:
+    """A sampler that learns keeps no more workers busy than it proposes points at a time."""
+    if not is_adaptive(config):
+        return measured
+    return replace(measured, num_workers=min(measured.num_workers, config.round_1.parallelism))
+
+
+def speed(measured: Measured) -> str:
+    """What a cost was made from, in words."""
     each = number(measured.seconds_per_step or 0.0)
     return f"measured {each} seconds per step, {measured.num_workers} at a time"
 
 
-def _numbers(measured: Measured) -> dict[str, float | int | None]:
+def measured_numbers(measured: Measured) -> dict[str, float | int | None]:
+    """What a cost was made from, as its decision keeps it."""
     return {
         "seconds_per_step": measured.seconds_per_step,
         "num_workers": measured.num_workers,

@@ -5,7 +5,7 @@ A decision keeps the numbers that it was made from; they are never measured agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -14,11 +14,13 @@ SECONDS_PER_HOUR = 3600.0
 class Measured:
     """Updates carried out so far, and the seconds of workers that they took with evaluations, checkpoints and setup.
 
-    `elapsed_seconds` is the time of all runs of the study, without what lay between them; `num_workers` share the work.
+    `training_seconds` are those of `worker_seconds` that went into updates and evaluations alone. `elapsed_seconds` is
+    the time of all runs of the study, without what lay between them; `num_workers` share the work.
     """
 
     num_steps: int = 0
     worker_seconds: float = 0.0
+    training_seconds: float = 0.0
     elapsed_seconds: float = 0.0
     num_workers: int = 1
 
@@ -29,10 +31,14 @@ class Measured:
             return None
         return self.worker_seconds / self.num_steps
 
-    def seconds_for(self, num_steps: float) -> float | None:
-        """Seconds that all workers together need for so many updates."""
+    def seconds_for(self, num_steps: float, *, longest: float = 0.0) -> float | None:
+        """Seconds that all workers together need for so many updates, of which `longest` are one after the other."""
         each = self.seconds_per_step
-        return None if each is None else num_steps * each / self.num_workers
+        return None if each is None else max(num_steps / self.num_workers, longest) * each
+
+    def training_only(self) -> Measured:
+        """The same without setup and checkpoints, which are most of it while few steps were measured."""
+        return replace(self, worker_seconds=self.training_seconds or self.worker_seconds)
 
 
 NOTHING_MEASURED = Measured()

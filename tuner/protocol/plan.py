@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
-from tuner.config.kind_rules import has_length
+from tuner.config.kind_rules import has_length, round_1_steps
 from tuner.config.schema import StudyConfig
-from tuner.protocol.compute_bound import round_1_steps
 from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
 from tuner.protocol.decay import DECAY
 from tuner.protocol.lengths import expected_lengths
@@ -18,7 +17,8 @@ from tuner.protocol.next_length import round_name
 from tuner.protocol.probe import NUM_PROBED, probe_name
 from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
 from tuner.protocol.runs import check_first_guess, eval_cadence, has_plateau
-from tuner.protocol.sweep import SURVIVORS, SWEEP
+from tuner.protocol.sweep import SURVIVORS
+from tuner.protocol.sweep_hours import SWEEP
 from tuner.protocol.widening import may_widen, num_extra_points
 from tuner.protocol.words import steps
 

@@ -51,7 +51,7 @@ def probe_name(judged: str) -> str:
 
 def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """The next move of an open round-1 phase: wait, widen it, probe it if its best steps are late, or close it."""
-    if move := unjudgeable(config, phase):
+    if move := unjudgeable(config, study, phase=phase):
         return move
     if wider := widen(config, study, phase=phase):
         return wider

@@ -13,7 +13,7 @@ from typing import Final
 
 from tuner.analysis.second_metric import SAME_AS_LOSS, SecondMetric, compare_with_loss
 from tuner.analysis.transfer import point_key
-from tuner.analysis.verdict import BudgetCheck, judge_budget
+from tuner.analysis.verdict import MIN_EVALUATIONS, BudgetCheck, judge_budget
 from tuner.config.auto_space import auto_space
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import Dimension, StudyConfig
@@ -79,6 +79,8 @@ def open_round_1(config: StudyConfig, budget: int, *, best_rate: float) -> Move:
             f"{reason.removesuffix(CITED)}; {config.round_1.sampler} proposes them {config.round_1.parallelism} at a "
             f"time{CITED}"
         )
+    if told := few_evaluations(config, budget):
+        reason = f"{reason.removesuffix(CITED)}; warning: {told}{CITED}"
     numbers: dict[str, Json] = {
         "max_train_steps": budget,
         "num_trials": num_points,
@@ -94,6 +96,17 @@ def open_round_1(config: StudyConfig, budget: int, *, best_rate: float) -> Move:
     return OpenPhase(plan=plan, num_points=first_points(config), decisions=(decision,))
 
 
+def few_evaluations(config: StudyConfig, budget: int) -> str | None:
+    """Why a round's budget cannot be judged by its evaluations, with what would help; None if it can."""
+    every = eval_cadence(config, budget)
+    if budget // every >= MIN_EVALUATIONS:
+        return None
+    told = f"{budget // every} evaluations in {steps(budget)} are fewer than the {MIN_EVALUATIONS} that judge a budget"
+    if budget < MIN_EVALUATIONS:
+        return f"{told}, and so short a one holds no more"
+    return f"{told}: evaluation.every_steps={every} would have to be at most {budget // MIN_EVALUATIONS}"
+
+
 def _told_auto(space: Mapping[str, Dimension], best_rate: float) -> str:
     ranges = (f"{name} {number(d.low or 0)} to {number(d.high or 0)}" for name, d in space.items())
     return f"{', '.join(ranges)} (search_space: auto; the sweep's best rate was {number(best_rate)})"
@@ -101,14 +114,16 @@ def _told_auto(space: Mapping[str, Dimension], best_rate: float) -> str:
 
 def advance_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """Wait for an open round's trials, then close it with its verdict; give up if round 1 has nothing to judge."""
-    return unjudgeable(config, phase) or close_round(study, phase=phase, check=check_round(config, study, phase=phase))
+    return unjudgeable(config, study, phase=phase) or close_round(
+        study, phase=phase, check=check_round(config, study, phase=phase)
+    )
 
 
-def unjudgeable(config: StudyConfig, phase: PhaseRecord) -> Move | None:
+def unjudgeable(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move | None:
     """What to do instead of judging a round: wait, ask for more points, or give up; None if it may be judged."""
     if not all(trial.is_ended for trial in phase.trials):
         return Wait()
-    if phase.name == ROUND_1 and (more := next_generation(config, phase)):
+    if phase.name == ROUND_1 and (more := next_generation(config, study.decisions, phase)):
         return more
     if phase.name == ROUND_1 and not feasible(phase):
         return give_up(nothing_left(phase), phase=phase.name)

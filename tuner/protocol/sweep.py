@@ -7,7 +7,6 @@ must not lie on the edge of the grid, else the grid grows there. Only final reco
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Final
 
 from tuner.analysis.steps_to_fit import nearby_thresholds, steps_to_fit
 from tuner.config.kind_rules import has_length
@@ -25,7 +24,7 @@ from tuner.protocol.kinds import (
     still_improving,
     sweep_fit,
 )
-from tuner.protocol.limits import SWEEP_SHARE, cut, fits
+from tuner.protocol.limits import is_widening_cut
 from tuner.protocol.measured import Measured
 from tuner.protocol.runs import check_first_guess, check_names, eval_cadence, sweep_trial, switched_off, warmup_steps
 from tuner.protocol.saturated import best_movement, goal_of, saturated, saturated_standings
@@ -39,6 +38,7 @@ from tuner.protocol.standings import (
     train_curve,
     watched,
 )
+from tuner.protocol.sweep_hours import SWEEP, cap, first_rung, measuring_steps
 from tuner.protocol.words import epochs, json_safe, number, steps
 from tuner.records import (
     AddTrials,
@@ -57,8 +57,6 @@ from tuner.records import (
     Wait,
     WorkloadFacts,
 )
-
-SWEEP: Final = "budget_sweep"
 
 DOUBLINGS_FOR_ALL = 2
 SURVIVORS = 3
@@ -90,7 +88,7 @@ def open_sweep(config: StudyConfig, facts: WorkloadFacts) -> OpenPhase | GiveUp:
     )
     rates = grid(config)
     trials = tuple(
-        sweep_trial(config, facts, number=index, learning_rate=rate, max_train_steps=first_guess)
+        sweep_trial(config, facts, number=index, learning_rate=rate, max_train_steps=measuring_steps(config))
         for index, rate in enumerate(rates)
     )
     decisions = (_facts(facts), *((kind,) if kind else ()), _opened(config, facts, fit))
@@ -103,9 +101,11 @@ def advance_sweep(
     """The next move of an open sweep: wait, settle it if a rate fitted or it saturated, else go on."""
     if any(trial.state in ("waiting", "running") for trial in phase.trials):
         return Wait()
+    if rung := first_rung(config, phase, measured):
+        return rung
     fit, kind = phase.plan.fit, decided_kind(study)
     if fit is not None and (found := standings(study, phase, fit)) is not None:
-        return _settle(config, facts, phase=phase, end=_End(fit, found, fitted(fit, found.fastest_step)))
+        return _settle(config, facts, study=study, phase=phase, end=_End(fit, found, fitted(fit, found.fastest_step)))
     if kind is not None and is_saturated(study):
         return _saturate(config, facts, study=study, phase=phase, decided=kind)
     if not any(trial.state == "paused" for trial in phase.trials):
@@ -116,7 +116,8 @@ def advance_sweep(
     if seen is not None and seen[1].is_still:
         return _saturate(config, facts, study=study, phase=phase, decided=saturated(phase, *seen))
     longer = _next_rung(config, study, phase=phase)
-    too_long = None if longer is None else _cap(config, longer, phase=phase, measured=measured)
+    current = _on_rung(phase)[0].spec.max_train_steps
+    too_long = None if longer is None else cap(config, longer, phase=phase, current=current, measured=measured)
     if longer is not None and too_long is None:
         return longer
     end = _exhausted(config, facts, study=study, phase=phase, measured=measured)
@@ -136,10 +137,10 @@ class _End:
         return () if self.kind is None else (self.kind,)
 
 
-def _settle(config: StudyConfig, facts: WorkloadFacts, *, phase: PhaseRecord, end: _End) -> Move:
-    """Close a sweep with its fastest rate; widen the grid first if that lies on the edge."""
+def _settle(config: StudyConfig, facts: WorkloadFacts, *, study: StudyRecord, phase: PhaseRecord, end: _End) -> Move:
+    """Close a sweep with its fastest rate; widen the grid first if that lies on the edge, and hours hold it."""
     found = end.found
-    if found.edge is None:
+    if found.edge is None or is_widening_cut(study, phase.name):
         return _close(config, facts, phase=phase, end=end)
     if len(phase.trials) - config.budget_sweep.learning_rates.num_rates >= config.budget_sweep.max_widenings:
         return still_on_edge(config, found)
@@ -157,7 +158,7 @@ def _saturate(
     first = train_curve(study, found.fastest.trial, goal.metric)[0][1]
     if found.edge is None and first <= goal.at_most:
         return never_moved(config, goal, found=found, first=first)
-    return _settle(config, facts, phase=phase, end=_End(goal, found, decided if is_new else None))
+    return _settle(config, facts, study=study, phase=phase, end=_End(goal, found, decided if is_new else None))
 
 
 def _may_saturate(config: StudyConfig, phase: PhaseRecord) -> bool:
@@ -188,15 +189,6 @@ def _next_rung(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -
     decision = Decision(kind="rung", phase=SWEEP, reason=reason, numbers=json_safe(numbers))
     ids = tuple(trial.trial for trial in sorted(ranked, key=lambda trial: trial.number))
     return RaiseTarget(phase=SWEEP, trials=ids, max_train_steps=target, decisions=(decision,))
-
-
-def _cap(config: StudyConfig, rung: RaiseTarget, *, phase: PhaseRecord, measured: Measured) -> Decision | None:
-    """The decision to end the sweep before a rung beyond its share of the study's hours; None if that holds it."""
-    more = len(rung.trials) * (rung.max_train_steps - _on_rung(phase)[0].spec.max_train_steps)
-    if fits(config, measured, more, share=SWEEP_SHARE):
-        return None
-    what = f"the sweep ends before its rung of {steps(rung.max_train_steps)}, beyond its 15 % of the hours"
-    return cut(SWEEP, what, config, measured, num_steps=more)
 
 
 def _exhausted(
@@ -250,7 +242,10 @@ def _close(config: StudyConfig, facts: WorkloadFacts, *, phase: PhaseRecord, end
     goal = f"first reached train {fit.metric} {number(fit.at_most)}"
     if not is_fit:
         goal = f"first came within 2 % of the level at which train {fit.metric} saturates ({number(fit.at_most)})"
-    reason = f"The fastest constant rate, {number(rate)}, {goal} after {length}; it is not on the edge of the grid."
+    edge = "it is not on the edge of the grid"
+    if found.edge is not None:
+        edge = f"warning: it lies on the {found.edge} edge of the grid, so that this may be far too long"
+    reason = f"The fastest constant rate, {number(rate)}, {goal} after {length}; {edge}."
     decision = Decision(
         kind="budget",
         phase=SWEEP,

@@ -58,15 +58,16 @@ def advance(connection: Connection, trial: int, *, epoch: int, to_step: int, sec
 
 def measured(connection: Connection, study: int) -> Measured:
     """Steps and seconds of all attempts of a study, those of its running trials included."""
-    spent = sum(
-        (func.sum(attempts.c[f"seconds_{account}"]) for account in ACCOUNTS[1:]), func.sum(attempts.c.seconds_train)
-    )
+    spent = [func.coalesce(func.sum(attempts.c[f"seconds_{account}"]), 0.0) for account in ACCOUNTS]
     row = connection.execute(
-        select(func.sum(attempts.c.to_step - attempts.c.from_step), spent)
+        select(func.coalesce(func.sum(attempts.c.to_step - attempts.c.from_step), 0), *spent)
         .join(trials, trials.c.id == attempts.c.trial_id)
         .where(trials.c.study_id == study)
     ).one()
-    return Measured(num_steps=int(row[0] or 0), worker_seconds=float(row[1] or 0.0))
+    seconds = dict(zip(ACCOUNTS, row[1:], strict=True))
+    return Measured(
+        num_steps=row[0], worker_seconds=sum(seconds.values()), training_seconds=seconds["train"] + seconds["eval"]
+    )
 
 
 def elapsed_seconds(connection: Connection, study: int) -> float:

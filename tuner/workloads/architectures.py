@@ -13,6 +13,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
+from tuner.config.model_sizes import resolved_sizes
 from tuner.config.schema import CausalModel
 from tuner.errors import ConfigError
 
@@ -36,24 +37,6 @@ def new_transformer(model: CausalModel, *, block_size: int, dropout: float, shar
     if model.architecture == "llama":
         return LlamaForCausalLM(_llama_config(sizes, dropout, shared))
     return GPT2LMHeadModel(_gpt2_config(sizes, dropout, shared))
-
-
-def resolved_sizes(model: CausalModel, block_size: int) -> dict[str, Any]:
-    """The section with its open fields filled in, and without those that the architecture does not know.
-
-    Llama's gated MLP has three matrices instead of two: two thirds of 4 x hidden_size keep its number of weights
-    (arXiv:2302.13971), here rounded up to a multiple of 8.
-    """
-    is_llama = model.architecture == "llama"
-    mlp = -(-8 * model.hidden_size // 3 // 8) * 8 if is_llama else 4 * model.hidden_size
-    sizes = {
-        **model.model_dump(exclude={"dropout", "num_key_value_heads"}),
-        "intermediate_size": model.intermediate_size or mlp,
-        "max_position_embeddings": model.max_position_embeddings or block_size,
-    }
-    if is_llama:
-        sizes["num_key_value_heads"] = model.num_key_value_heads or model.num_heads
-    return sizes
 
 
 def _gpt2_config(sizes: dict[str, Any], dropout: float, shared: dict[str, Any]) -> GPT2Config:

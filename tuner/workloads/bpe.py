@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from tuner.config.model_sizes import BYTE_VOCAB_SIZE
 from tuner.errors import DataError
 from tuner.workloads.byte_tokenizer import END_OF_DOCUMENT_NAME, byte_characters, save_tokenizer
-from tuner.workloads.text import END_OF_DOCUMENT, MERGES_FILE, VOCAB_SIZE
+from tuner.workloads.text import END_OF_DOCUMENT, MERGES_FILE
 
 Merges = Sequence[tuple[str, str]]
 
@@ -56,7 +57,7 @@ def vocabulary(merges: Merges) -> dict[str, int]:
     ids[END_OF_DOCUMENT_NAME] = END_OF_DOCUMENT
     for left, right in merges:
         ids.setdefault(left + right, len(ids))
-    assert ids[END_OF_DOCUMENT_NAME] == VOCAB_SIZE - 1, "words are cut at punctuation: no merge makes this name"
+    assert ids[END_OF_DOCUMENT_NAME] == BYTE_VOCAB_SIZE - 1, "words are cut at punctuation: no merge makes this name"
     return ids
 
 

@@ -16,10 +16,11 @@ import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from tuner.config.model_sizes import resolved_sizes, vocab_size
 from tuner.config.schema import CausalLMWorkload
-from tuner.workloads.architectures import ATTENTION, new_transformer, resolved_sizes
+from tuner.workloads.architectures import ATTENTION, new_transformer
 from tuner.workloads.interface import Batch
-from tuner.workloads.text import END_OF_DOCUMENT, Tokens, TokenSplits, vocab_size
+from tuner.workloads.text import END_OF_DOCUMENT, Tokens, TokenSplits
 
 CAUSAL_LM_VERSION = 1
 """Rises when the model or its examples change: part of the recipe."""

@@ -23,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.config.model_sizes import vocab_size
 from tuner.config.schema import CausalLMWorkload, Split
 from tuner.errors import ConfigError, DataError, HomeError
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
@@ -32,9 +33,6 @@ from tuner.workloads.tables import SUFFIXES, column_texts
 from tuner.workloads.user_code import load_object
 
 END_OF_DOCUMENT = 256
-VOCAB_SIZE = 257
-"""Of the byte tokenizer; `vocab_size` gives that of any."""
-
 MERGES_FILE = "merges.json"
 TEXT_VERSION = 1
 """Rises when reading, splitting or tokenizing changes: part of the data digest."""
@@ -92,11 +90,6 @@ def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> Token
     )
 
 
-def vocab_size(config: CausalLMWorkload) -> int:
-    """The number of ids, known without any data."""
-    return VOCAB_SIZE if config.vocab_size is None else config.vocab_size
-
-
 def study_documents(config: CausalLMWorkload, *, folder: Path) -> tuple[Document, ...]:
     """The documents that are split: those of `workload.text`, cut into pieces if the study says so.
 
@@ -131,6 +124,17 @@ def read_documents(text: str | Sequence[str], *, folder: Path, column: str | Non
             f"workload.text={_shown(text)} holds no text: {len(found)} documents, all empty; name files with text"
         )
     return documents
+
+
+def text_files(text: str | Sequence[str], *, folder: Path) -> tuple[Path, ...]:
+    """The files that `workload.text` names, each once; what is no file has none.
+
+    Raises:
+        DataError: an entry that no file matches.
+    """
+    entries = (text,) if isinstance(text, str) else tuple(text)
+    files = [path for entry in entries if not entry.startswith("python:") for path in _entry_files(entry, folder)]
+    return tuple(dict.fromkeys(files))
 
 
 def split_documents(num_documents: int, split: Split) -> dict[str, list[int]]:
@@ -222,13 +226,18 @@ def _entry_documents(entry: str, folder: Path, column: str | None) -> list[Docum
                 f"workload.text_column={column}: {entry} has no columns; remove text_column, or name a table"
             )
         return _object_documents(entry, folder)
+    paths = _entry_files(entry, folder)
+    if column is not None:
+        return [document for path in paths for document in _row_documents(path, column)]
+    return [_file_document(path) for path in paths]
+
+
+def _entry_files(entry: str, folder: Path) -> list[Path]:
     pattern = str(folder / entry)
     paths = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
     if not paths:
         raise DataError(f"workload.text={entry}: no file matches in {folder}; paths are relative to the study's YAML")
-    if column is not None:
-        return [document for path in paths for document in _row_documents(Path(path), column)]
-    return [_file_document(Path(path)) for path in paths]
+    return [Path(path) for path in paths]
 
 
 def _row_documents(path: Path, column: str) -> list[Document]:
