@@ -92,8 +92,9 @@ def test_survivors_are_the_best_of_the_round_before_and_are_told_with_how_many_t
     }
 
 
-def test_a_lucky_seed_carries_no_point_into_the_next_round() -> None:
-    lucky = {(0.001, trial_seed(7, 1)): 0.2}  # its mean over three seeds stays behind
+@pytest.mark.parametrize("seed", [7, trial_seed(7, 1)])
+def test_a_lucky_seed_carries_no_point_into_the_next_round(seed: int) -> None:
+    lucky = {(0.001, seed): 0.2}  # its mean over three seeds stays behind
     three = {**TWICE, "num_trials": 2, "num_seeds": 3}
     lab = play(moving_optimum(seeds=lucky), [three, {**TWICE, "num_trials": 1}])
     best = min(lab.trials("round_2"), key=lambda t: t.best_value or 9.0)
