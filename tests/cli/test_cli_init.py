@@ -154,6 +154,27 @@ def test_column_of_a_table_becomes_a_study_that_reads_it(here: Path, num_rows: i
     assert "# the column that holds the text; one document per row" in line
 
 
+def test_hours_become_a_limit_and_no_hours_a_line_that_shows_it(here: Path) -> None:
+    init("limited", "--hours", "0.5")
+    init("free")
+    limited, free = (load_study(here / f"{name}.yaml").config for name in ("limited", "free"))
+    assert limited.limits.study_hours == 0.5
+    assert free.limits.study_hours is None
+    text = {name: (here / f"{name}.yaml").read_text() for name in ("limited", "free")}
+    assert "\n# limits: {study_hours: 4}  # a hard cap" in text["free"]
+    # Without a fit a study of limited hours takes its length from them; any other ends.
+    assert "without a fit by then the hours set the length" in text["limited"]
+    assert "without a fit by then there is no answer" in text["free"]
+    assert limited.round_2 is not None
+    assert limited.round_2.budget_multiple == "auto"
+
+
+def test_a_table_without_a_column_is_read_as_text_and_said_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "t.csv").write_text("id,body\n" + "".join(f"{n},{PROSE[:500]!r}\n" for n in range(100)))
+    init("mine", "--data", "t.csv")
+    assert "t.csv is read as plain text, with all its columns; --text COLUMN takes one" in capsys.readouterr().err
+
+
 def test_existing_file_is_never_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mine.yaml").write_text("mine")
     init("mine", exit_code=2)

@@ -220,3 +220,24 @@ def test_answer_tells_the_verdict_of_the_round_that_it_comes_from(
     assert edge.startswith("learning_rate=0.0119 is at the upper edge")
     assert "round_2, whose own budget is undecided" in verdict
     assert f"caveat: {edge}" in text
+
+
+def test_answer_says_where_a_study_without_one_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ("--home", str(tmp_path))
+    keep_study(tmp_path, empty_study(), make_config("just begun"))
+    keep_study(tmp_path, unfinished_study(), make_config("half way"))
+    begun, half = ask(capsys, "answer", "just begun", *home), ask(capsys, "answer", "half way", *home)
+    assert begun.startswith("no answer yet: just begun was interrupted, before its first phase; `tuner resume just")
+    assert "no trial of round 1 has ended with a curve that may be judged" in begun
+    assert "half way was interrupted, in round_1, 3 of " in half
+    assert "`tuner resume half way` goes on; the best so far:" in half
+    store = Store.open(None, tmp_path)
+    lease = store.acquire_planner("half way", Owner.of_this_process("test"))
+    assert "no answer yet: half way is running, in round_1, 3 of " in ask(capsys, "answer", "half way", *home)
+    store.release(lease)
+    lease = store.acquire_planner("just begun", Owner.of_this_process("test"))
+    capsys.readouterr()
+    assert run_command_line(["answer", "just begun", "--as", "training-arguments", *home]) == 2
+    assert "no trial of round 1 has ended; it is running, ask again" in capsys.readouterr().err
+    store.release(lease)
+    store.close()

@@ -119,3 +119,11 @@ def test_plan_fits_a_narrow_terminal(
     shown = [line for line in lines if line.startswith((" phase", "phase", "budget_sweep ", "round_"))]
     assert all(len(line) <= 80 for line in shown if ": " not in line)
     assert any(line.startswith("round_2: ") for line in lines)
+    (tmp_path / "nowhere").mkdir()
+    for number in range(40):
+        (tmp_path / "nowhere" / f"{number}.txt").write_text("a line of text\n" * 500)
+    # With a column of epochs it would be wider still: they go below.
+    assert run_command_line(["check", str(study)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines if line.startswith((" phase", " budget_sweep ", " round_")))
+    assert any(line.startswith("round_1: 0.0853 - 8.53 epochs per trial; at the number of steps") for line in lines)

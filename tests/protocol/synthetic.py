@@ -207,7 +207,10 @@ class Lab:
         return points
 
     def _stored(self, phase: str, plans: Iterable[TrialPlan]) -> tuple[TrialRecord, ...]:
-        first = 1 + len(self.study.trials())
+        plans, first = list(plans), 1 + len(self.study.trials())
+        for plan in plans:
+            schedule = plan.spec.schedule
+            assert schedule.warmup_steps + schedule.decay_steps <= plan.spec.max_train_steps, "no run of it would start"
         return tuple(
             TrialRecord(
                 trial=first + place,

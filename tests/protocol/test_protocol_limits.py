@@ -128,9 +128,10 @@ def test_hours_that_cut_nothing_change_no_number_of_the_study() -> None:
 def test_every_rate_is_measured_at_its_first_evaluation_before_the_first_rung_is_run() -> None:
     lab = slow(4, lambda done: 1.0, budget={"first_guess_steps": 600})
     opened, raised = lab.moves[:2]
-    assert {trial.spec.max_train_steps for trial in opened.trials} == {24}
+    # A warmup of 30 steps, an evaluation every 24.
+    assert {trial.spec.max_train_steps for trial in opened.trials} == {48}
     assert raised.max_train_steps == 600
-    assert raised.decisions[0].numbers["measured_steps"] == 5 * 24
+    assert raised.decisions[0].numbers["measured_steps"] == 5 * 48
 
 
 @pytest.mark.parametrize("workers", [1, 5, 40])
@@ -164,11 +165,11 @@ def test_hours_that_hold_no_sweep_end_after_its_first_evaluations_with_both_reme
     assert isinstance(lab.end, GiveUp)
     for part in (
         "limits.study_hours=0.1 holds no sweep",
-        "may have 20 steps, where 2 evaluations after the warmup take 40",
+        "may have 20 steps, where two evaluations after the warmup take 60",
         "Raise limits.study_hours (1.458 hold the first rung as it is), or lower budget.first_guess_steps=500",
     ):
         assert part in lab.end.reason
-    assert {trial.last_step for trial in lab.trials("budget_sweep")} == {20}
+    assert {trial.last_step for trial in lab.trials("budget_sweep")} == {40}
     enough = slow(1.458, lambda done: 1.0)
     assert max(trial.spec.max_train_steps for trial in enough.trials("budget_sweep")) >= 500
 

@@ -134,12 +134,24 @@ def answer_lines(study: StudyRecord) -> list[str]:
             f"sharing: {found.sharing}",
         ]
     best = answer_so_far(study)
-    start = "ended without an answer" if study.state == "no_answer" else "no answer yet"
+    start = "ended without an answer" if study.state == "no_answer" else f"no answer yet: {_where(study)}"
     if best is None:
-        return [f"{start}: no trial of round 1 has ended with a curve that may be judged"]
+        return [f"{start}; no trial of round 1 has ended with a curve that may be judged"]
     return [
         f"{start}; the best so far:",
         f"{best.metric} {number(best.best_value)} at step {best.best_step:,}"
         f" of {lengths.text(best.max_train_steps)} (trial {best.best_trial}); budget of round 1: {best.verdict}",
         f"with {params_text(best.params)}",
     ]
+
+
+def _where(study: StudyRecord) -> str:
+    """Where a study without an end stands, and what takes it there if nobody is at it."""
+    opened = next((phase for phase in reversed(study.phases) if not phase.is_closed), None)
+    place = "before its first phase" if not study.phases else "between two phases"
+    if opened is not None:
+        ended = sum(trial.is_ended for trial in opened.trials)
+        place = f"in {opened.name}, {ended} of {len(opened.trials)} trials ended"
+    if study.state == "running":
+        return f"{study.name} is running, {place}"
+    return f"{study.name} was interrupted, {place}; `tuner resume {study.name}` goes on"

@@ -5,28 +5,22 @@ Text in files is counted if that takes no more than a moment, so that epochs sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tuner.config.schema import StudyConfig
     from tuner.forecast.examples import ExampleCount
     from tuner.protocol.plan import PlannedPhase
 
-COLUMNS = (
-    "phase",
-    "trials",
-    "updates per trial",
-    "epochs per trial",
-    "updates in all",
-    "evaluations per trial",
-    "when",
-)
-NUMBERS = COLUMNS[1:6]
+EPOCHS = "epochs per trial"
+COLUMNS = ("phase", "trials", "updates per trial", EPOCHS, "updates in all", "evaluations per trial", "when")
 
 
 def check_command(
@@ -84,11 +78,16 @@ class Epochs:
     config: StudyConfig
     examples: ExampleCount
 
+    @property
+    def are_known(self) -> bool:
+        """Whether anything can be said of them."""
+        return bool(self.examples.most)
+
     def text(self, low: int, high: int) -> str:
         """A range of steps; open above where only an upper bound of the examples is known."""
         least, most, batch = self.examples.least, self.examples.most, self.config.training.global_batch_size
         if not most:
-            return "unknown"
+            return ""
         lowest = f"{low * batch / most:.3g}"
         if not least:
             return f"{lowest} or more"
@@ -97,25 +96,36 @@ class Epochs:
 
 
 def _show_plan(plan: Sequence[PlannedPhase], epochs: Epochs) -> None:
-    """The table; where it would not fit, the long last column becomes lines below."""
+    """The table; where it would not fit, the long last column becomes lines below, and if need be the epochs too."""
     from tuner.cli.console import is_wide_enough, show, table
     from tuner.cli.plain import plain
 
     rows = [_row(phase, epochs) for phase in plan]
-    drawn = table(COLUMNS, rows, right=NUMBERS, fold=("when",))
+    columns = [column for column in COLUMNS if column != EPOCHS or epochs.are_known]
+    drawn = table(columns, [_cells(row, columns) for row in rows], right=columns[1:-1], fold=("when",))
     if is_wide_enough(drawn):
         show(drawn)
         return
-    short = {
-        "updates per trial": "updates each",
-        "epochs per trial": "epochs each",
-        "evaluations per trial": "evals each",
-    }
-    columns = [short.get(column, column) for column in COLUMNS[:-1]]
-    show(table(columns, [row[:-1] for row in rows], right=columns[1:]))
-    for phase in plan:
-        if phase.note:
-            print(plain(f"{phase.name}: {phase.note}"))
+    columns = [column for column in columns if column != "when"]
+    drawn = _short_table(columns, rows)
+    is_told_below = not is_wide_enough(drawn) and epochs.are_known
+    if is_told_below:
+        drawn = _short_table([column for column in columns if column != EPOCHS], rows)
+    show(drawn)
+    for row in rows:
+        passes = [f"{row[EPOCHS]} epochs per trial"] if is_told_below else []
+        print(plain(f"{row['phase']}: {'; '.join([*passes, row['when']])}"))
+
+
+def _short_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Table:
+    from tuner.cli.console import table
+
+    heads = [column.replace("per trial", "each").replace("evaluations", "evals") for column in columns]
+    return table(heads, [_cells(row, columns) for row in rows], right=heads[1:])
+
+
+def _cells(row: Mapping[str, str], columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in columns)
 
 
 def megabytes(num_bytes: int) -> str:
@@ -127,16 +137,16 @@ def megabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{max(1, round(num_bytes / 1e6)):,} MB"
 
 
-def _row(phase: PlannedPhase, epochs: Epochs) -> tuple[Any, ...]:
-    return (
-        phase.name,
-        _range(phase.min_trials, phase.max_trials),
-        _range(phase.min_steps, phase.max_steps),
-        epochs.text(phase.min_steps, phase.max_steps),
-        _range(phase.min_trials * phase.min_steps, phase.max_trials * phase.max_steps),
-        _range(phase.min_evals, phase.max_evals),
-        phase.note,
-    )
+def _row(phase: PlannedPhase, epochs: Epochs) -> dict[str, str]:
+    return {
+        "phase": phase.name,
+        "trials": _range(phase.min_trials, phase.max_trials),
+        "updates per trial": _range(phase.min_steps, phase.max_steps),
+        EPOCHS: epochs.text(phase.min_steps, phase.max_steps),
+        "updates in all": _range(phase.min_trials * phase.min_steps, phase.max_trials * phase.max_steps),
+        "evaluations per trial": _range(phase.min_evals, phase.max_evals),
+        "when": phase.note,
+    }
 
 
 def _range(low: int, high: int) -> str:

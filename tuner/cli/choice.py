@@ -23,9 +23,8 @@ def chosen_answer(study: StudyRecord) -> Answer:
         return found
     if study.state == "no_answer":
         raise NoAnswer(f"{study.name} ended without an answer: {study.reason or 'no reason was stored'}")
-    raise StudyError(
-        f"{study.name} has no best trial yet: no trial of round 1 has ended; `tuner run` or `tuner resume` goes on"
-    )
+    goes_on = "it is running, ask again" if study.state == "running" else f"`tuner resume {study.name}` goes on"
+    raise StudyError(f"{study.name} has no best trial yet: no trial of round 1 has ended; {goes_on}")
 
 
 def named_trial(study: StudyRecord, trial: int) -> TrialRecord:

@@ -94,19 +94,19 @@ def _affordable(drafts: Sequence[FirstStudy], hours: float | None) -> FirstStudy
         return _with_cost(drafts[0])
     for draft in drafts:
         for max_steps in MAX_STEPS_CHOICES:
-            study = replace(draft, max_steps=max_steps)
+            study = replace(draft, max_steps=max_steps, hours=hours)
             seconds = _longest_seconds(study)
             if seconds <= 3600 * hours:
-                return _with_cost(study, hours=hours)
+                return _with_cost(study)
     raise ConfigError(
         f"--hours={hours:g}: the smallest study may take {seconds / 3600:.2g} hours; give it that many, or leave "
         "--hours out and shorten the study by hand"
     )
 
 
-def _with_cost(study: FirstStudy, *, hours: float | None = None) -> FirstStudy:
+def _with_cost(study: FirstStudy) -> FirstStudy:
     least, most = _updates(study)
-    asked = "" if hours is None else f"; --hours {hours:g} chose this size and max_steps"
+    asked = "" if study.hours is None else f"; --hours {study.hours:g} chose this size and max_steps"
     workers = 1 if study.size.gpu_gigabytes else _num_cores()
     milliseconds = 1000 * study.size.seconds_per_update
     lines = (

@@ -40,11 +40,14 @@ def init_command(
     tuner init plays --data 'plays/*.txt' --hours 4
     tuner init plays --data book.txt --gpu 6GB --hours 12
     """
+    from tuner.cli.console import warn
     from tuner.cli.first_choices import FirstChoices, first_study
     from tuner.cli.plain import plain
     from tuner.config.first_study import first_study_yaml
 
     path = _new_file(name)
+    if text is None and data is not None and data.lower().endswith((".csv", ".jsonl")):
+        warn(f"{data} is read as plain text, with all its columns; --text COLUMN takes one of them, a document per row")
     asked = FirstChoices(name=name, data=data, text_column=text, architecture=model, hours=hours, gpu=gpu)
     study = first_study(asked, folder=Path.cwd())
     _write(path, first_study_yaml(study))

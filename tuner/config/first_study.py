@@ -102,7 +102,8 @@ GPU_SIZES = (
 class FirstStudy:
     """What the template is filled with.
 
-    `follow_loss` is the loss, in nats per byte, of guessing each byte from the one before it, on this text.
+    `follow_loss` is the loss, in nats per byte, of guessing each byte from the one before it, on this text; `hours` cap
+    the study, None if nobody named any.
     """
 
     name: str
@@ -116,6 +117,7 @@ class FirstStudy:
     follow_loss: float
     at_most: float
     cost: str
+    hours: float | None = None
 
 
 def first_study_yaml(study: FirstStudy) -> str:
@@ -127,6 +129,9 @@ def first_study_yaml(study: FirstStudy) -> str:
         cost=study.cost,
         text=scalar(study.text),
         extra_text=_extra_text(study),
+        limits=_LIMITS.substitute(hours=f"{study.hours:g}") if study.hours is not None else _NO_LIMITS,
+        without_fit="there is no answer, and it says so" if study.hours is None else "the hours set the length",
+        too_low=_TOO_LOW if study.hours is None else _TOO_LOW_WITHIN_HOURS,
         architecture=study.architecture,
         size=size.name,
         hidden_size=size.hidden_size,
@@ -175,6 +180,21 @@ def _extra_text(study: FirstStudy) -> str:
     return lines
 
 
+_LIMITS = Template("""\
+limits:                     # a hard cap: what does not fit is cut, seeds first, then points, and it says so
+  study_hours: $hours  # the hours you gave, interruptions not counted; at their end the best so far is the answer
+""")
+_NO_LIMITS = """\
+# limits: {study_hours: 4}  # a hard cap, if you want one: what does not fit is cut, and it says so
+"""
+
+_TOO_LOW = """\
+  # for max_steps, and the study ends without an answer and says what would help.
+"""
+_TOO_LOW_WITHIN_HOURS = """\
+  # for max_steps, and longer runs are taken to help for ever: what is left of the hours sets the length then.
+"""
+
 _TEMPLATE = Template("""\
 # A first study: how many steps should this model train for, and which settings are worth it?
 #
@@ -215,13 +235,14 @@ evaluation:
 
 budget:
   first_guess_steps: $first_guess_steps    # the sweep starts with so many updates and doubles them until one rate fits
-  max_steps: $max_steps          # the sweep's longest run: without a fit by then there is no answer, and it says so
+  max_steps: $max_steps          # the sweep's longest run: without a fit by then $without_fit
   # When does a run count as having fitted its training data? Only you can say for a language model; this line decides
   # how long the sweep, and so everything after it, trains. On this text, guessing each byte from the one before it has
   # a loss of $follow_loss; the default asks for 85 % of that. Lower it for a better model and a longer study. Too low
-  # for max_steps, and the study ends without an answer and says what would help.
+$too_low\
   perfect_fit: {metric: loss, at_most: $at_most}
 
+$limits
 budget_sweep:               # phase 1: constant rates race to perfect_fit; the steps of the fastest are the budget
   learning_rates: {low: $low, high: $high, num_rates: 5}   # log-spaced; the winner must not lie on an edge ...
   max_widenings: 2          # ... else the grid grows past it, at most so often
@@ -240,7 +261,7 @@ round_1:                    # phase 2: many short trials at the budget; where th
 round_2:                    # phase 3: the best points again, longer: does what held in short runs still hold?
   num_trials: 2  # so many of the best points
   num_seeds: 2              # the same point twice, to know how much of a difference is luck
-  budget_multiple: 2        # so many times round 1's budget
+  budget_multiple: auto     # 2 x round 1's budget if longer may still gain, else 1 x; all that the hours buy if no fit
   lower_rate_twin: false    # true: the best point also at half its rate, as long runs often want
 
 execution:                  # how it is carried out; may be changed at any time

@@ -1,12 +1,14 @@
 """What `limits.study_hours` leaves of the sweep: its first rung is measured before it is run, later ones are capped.
 
-Under limited hours every rate trains to its first evaluation first, and what that took says how far the first rung may
-go. Where it may go all the way nothing else changes: those steps are part of the rung, and no number depends on timing.
+Under limited hours every rate trains to its first evaluation after the warmup, and what that took says how far the
+first rung may go. Where it may go all the way nothing else changes: those steps are part of the rung, and no number
+depends on timing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
@@ -21,18 +23,18 @@ from tuner.records import Decision, GiveUp, PhaseRecord, RaiseTarget
 
 SWEEP: Final = "budget_sweep"
 
-MIN_EVALUATIONS: Final = 2
-"""A rung of fewer evaluations cannot tell a rate that learns from one that does not (ours)."""
-
 
 def measuring_steps(config: StudyConfig) -> int:
-    """Where every rate of the sweep waits first: at its first evaluation, if hours are limited."""
+    """Where every rate of the sweep waits first: at its first evaluation after the warmup, if hours are limited."""
     first_guess = config.budget.first_guess_steps
-    return first_guess if config.limits.study_hours is None else min(eval_cadence(config, first_guess), first_guess)
+    if config.limits.study_hours is None:
+        return first_guess
+    every = eval_cadence(config, first_guess)
+    return min(every * max(1, ceil(warmup_steps(config, first_guess) / every)), first_guess)
 
 
 def first_rung(config: StudyConfig, phase: PhaseRecord, measured: Measured) -> RaiseTarget | GiveUp | None:
-    """The rates that wait at their first evaluation go on, as far as the hours hold; None if they are beyond that."""
+    """The rates that wait where they were measured go on, as far as the hours hold; None if they are beyond that."""
     at, first_guess = measuring_steps(config), config.budget.first_guess_steps
     going = [trial for trial in phase.trials if trial.state == "paused"]
     rung = max(trial.spec.max_train_steps for trial in phase.trials)
@@ -42,7 +44,7 @@ def first_rung(config: StudyConfig, phase: PhaseRecord, measured: Measured) -> R
     # Setup is most of what a first evaluation takes, and is not paid again for each step.
     measured, rule = measured.training_only(), _rule(config, phase, len(going))
     target = min(first_guess, _affordable(config, rule, measured))
-    least = max(MIN_EVALUATIONS * at, warmup_steps(config, first_guess) + 1)
+    least = min(first_guess, at + eval_cadence(config, first_guess))
     if target < least:
         return _holds_no_sweep(config, rule, measured, target=target, least=least)
     ids = tuple(trial.trial for trial in sorted(going, key=lambda trial: trial.number))
@@ -96,12 +98,12 @@ def _in_a_row(count: int, measured: Measured) -> float:
 
 def _affordable(config: StudyConfig, rule: _Rule, measured: Measured) -> int:
     """The longest first rung that the hours hold, in whole evaluations."""
-    each, at = measured.seconds_per_step, measuring_steps(config)
+    each, every = measured.seconds_per_step, eval_cadence(config, config.budget.first_guess_steps)
     left = seconds_left(config, measured, share=rule.share)
     if each is None or left is None:
         return config.budget.first_guess_steps
-    done = at * _in_a_row(rule.num_rates, measured)
-    return at * int(max(0.0, left / each + done) / rule.in_a_row(measured) / at)
+    done = measuring_steps(config) * _in_a_row(rule.num_rates, measured)
+    return every * int(max(0.0, left / each + done) / rule.in_a_row(measured) / every)
 
 
 def _holds_no_sweep(config: StudyConfig, rule: _Rule, measured: Measured, *, target: int, least: int) -> GiveUp:
@@ -111,7 +113,7 @@ def _holds_no_sweep(config: StudyConfig, rule: _Rule, measured: Measured, *, tar
     enough = (measured.elapsed_seconds + more) / rule.share / SECONDS_PER_HOUR
     reason = (
         f"limits.study_hours={hours} holds no sweep: {rule.told}, and so its first rung of {rule.num_rates} rates may "
-        f"have {steps(target)}, where {MIN_EVALUATIONS} evaluations after the warmup take {least} ({speed(measured)}). "
+        f"have {steps(target)}, where two evaluations after the warmup take {least} ({speed(measured)}). "
         f"Raise limits.study_hours ({number(1.05 * enough)} hold the first rung as it is), or lower "
         f"budget.first_guess_steps={first_guess}; {AS_ANOTHER}"
     )
