@@ -18,8 +18,8 @@ Curve = tuple[tuple[int, float], ...]
 """Evaluations of one metric on one split: (global_step, value), steps rising."""
 
 TRAIN_SAMPLE, VALIDATION, TEST, UPDATES = "train", "validation", "test", "updates"
-"""Splits as stored in `tuner_evals`; "train" is the fixed clean sample of the training set, in eval mode; "updates" tells
-of the updates before an evaluation (`grad_norm_p90`, ...), never an objective."""
+"""Splits as stored in `tuner_evals`; "train" is the fixed clean sample of the training set, in eval mode; "updates" is
+what the updates before an evaluation were like (`grad_norm_p90`, ...), never an objective."""
 
 Direction = Literal["minimize", "maximize"]
 Precision = Literal["fp32", "bf16", "fp16"]

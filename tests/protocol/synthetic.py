@@ -29,6 +29,7 @@ from tuner.records import (
     Conclude,
     Curve,
     Decision,
+    EndTrials,
     GiveUp,
     Move,
     OpenPhase,
@@ -153,6 +154,11 @@ class Lab:
                     assert trial.state == "paused", "only paused trials may be raised"
                     spec = replace(trial.spec, max_train_steps=move.max_train_steps)
                     self._put_trial(replace(trial, spec=spec, state="waiting"))
+        elif isinstance(move, EndTrials):
+            for trial in self.trials(move.phase):
+                if trial.trial in move.outcomes:
+                    assert trial.state == "ended", "only ended trials get another outcome"
+                    self._put_trial(replace(trial, outcome=move.outcomes[trial.trial]))
         elif isinstance(move, ClosePhase):
             self._close(move)
         self.decisions.extend(getattr(move, "decisions", ()))

@@ -9,8 +9,11 @@ from dataclasses import replace
 
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import conclude
+from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
+from tuner.protocol.instability import with_proposals
+from tuner.protocol.instability_probe import Probed, advance_instability_probe
 from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.limits import (
     cut,
@@ -57,7 +60,10 @@ def next_move(
     """
     if study.phases and is_out_of_time(config, measured):
         return end_out_of_time(config, study, sharing=sharing)
+    if named := mark_collapsed(facts, study):
+        return named
     move = _next_move(config, facts, study, sharing=sharing, measured=measured)
+    move = with_proposals(config, study, with_collapsed(facts, study, move))
     if isinstance(move, OpenPhase) and config.limits.study_hours is not None and study.phases:
         return _within_hours(config, study, move, sharing=sharing, measured=measured)
     return move
@@ -73,12 +79,26 @@ def _next_move(
         return advance_sweep(config, facts, study=study, phase=sweep, measured=measured)
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     if not rounds:
-        return open_round_1(config, derived_budget(study, sweep), best_rate=_best_rate(study, sweep))
+        return _probe_instability(config, facts, study, sweep=sweep) or _first_round(config, study, sweep=sweep)
     if not rounds[-1].is_closed:
         if is_compute_bound(study):
             return advance_round(config, study, phase=rounds[-1])
         return advance_round_1(config, study, phase=rounds[-1])
     return _after_round_1(config, study, rounds=rounds, sharing=sharing)
+
+
+def _first_round(config: StudyConfig, study: StudyRecord, *, sweep: PhaseRecord) -> Move:
+    return open_round_1(config, derived_budget(study, sweep), best_rate=_best_rate(study, sweep))
+
+
+def _probe_instability(
+    config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, sweep: PhaseRecord
+) -> Move | None:
+    """The early probe, at twice the sweep's best rate, or at twice the one rate that all trials of the rounds have."""
+    stated = None if config.search_space == "auto" or "learning_rate" in config.search_space else config.training
+    rate = stated.learning_rate if stated is not None and stated.learning_rate is not None else None
+    of = Probed(budget=derived_budget(study, sweep), best_rate=_best_rate(study, sweep) if rate is None else rate)
+    return advance_instability_probe(config, facts, study, of=of)
 
 
 def derived_budget(study: StudyRecord, sweep: PhaseRecord) -> int:
@@ -137,7 +157,10 @@ def _within_hours(
         judged = rounds[-1]
         close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
-    after = _last_round(config, study, rounds=rounds, sharing=sharing)
+    if kind == "instability_probe":
+        after = _first_round(config, study, sweep=study.phase(SWEEP))
+    else:
+        after = _last_round(config, study, rounds=rounds, sharing=sharing)
     if isinstance(after, OpenPhase):
         after = _within_hours(config, study, after, sharing=sharing, measured=measured)
     assert isinstance(after, OpenPhase | Conclude | GiveUp)

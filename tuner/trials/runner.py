@@ -29,6 +29,8 @@ from tuner.trials.bench import Bench
 from tuner.trials.heartbeat import Heartbeat
 
 Ending = Literal["ended", "paused", "released"]
+WITHOUT_MODEL = ("budget_sweep", "instability_probe")
+"""Phases among whose trials no model is ever chosen: they keep no best weights."""
 
 
 def run_trial(claim: Claim, bench: Bench) -> Ending:
@@ -150,7 +152,7 @@ class _Attempt:
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
-        if not self._plan.is_sweep and self._is_best_at(event.global_step):
+        if self._plan.kind not in WITHOUT_MODEL and self._is_best_at(event.global_step):
             self._best_weights = self._run.copy_weights()
         self._bench.on_progress(self._trial.trial, event.global_step)
 

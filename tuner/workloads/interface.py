@@ -69,7 +69,7 @@ class TellsConstantLoss(Protocol):
         ...
 
 
-def entropy(targets: NDArray[np.int64]) -> float:
+def entropy(targets: NDArray[np.integer[Any]]) -> float:
     """Cross-entropy, in nats per target, of the best constant prediction: the frequencies of the targets themselves.
 
     >>> round(entropy(np.array([0, 0, 1, 1])), 4)
