@@ -23,6 +23,7 @@ from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
 from tuner.records import (
     TRAIN_SAMPLE,
+    UPDATES,
     VALIDATION,
     AddTrials,
     ClosePhase,
@@ -91,6 +92,8 @@ class Lab:
     """How long a step takes, by the number of steps before it: then `measured` follows what was trained."""
     error: Callable[[RunSpec, int], float] | None = None
     """Validation error, for studies whose objective it is."""
+    norms: Callable[[RunSpec, int], tuple[float, float]] | None = None
+    """The 90th percentile of the unclipped gradient norms, and the share of clipped updates."""
     phases: list[PhaseRecord] = field(default_factory=list)
     curves: dict[int, dict[tuple[str, str], Curve]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -262,6 +265,10 @@ class Lab:
         if self.error is not None:
             errors = self.curves[trial.trial].get((VALIDATION, "error"), ())
             self.curves[trial.trial][(VALIDATION, "error")] = (*errors, (step, self.error(trial.spec, step)))
+        if self.norms is not None:
+            for metric, value in zip(("grad_norm_p90", "clipped_share"), self.norms(trial.spec, step), strict=True):
+                curves = self.curves[trial.trial]
+                curves[UPDATES, metric] = (*curves.get((UPDATES, metric), ()), (step, value))
         if plan.fit is not None and measured[0] <= plan.fit.at_most:
             return self._ended(trial, Outcome("complete", "fitted"))
         if is_diverged(self.curves[trial.trial][(TRAIN_SAMPLE, "loss")]):

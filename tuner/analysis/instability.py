@@ -17,8 +17,8 @@ from tuner.records import Curve
 FREQUENT_SHARE: Final = 0.25
 """So large a share of infeasible trials is frequent (ours)."""
 
-NEAR_FACTOR: Final = 10**0.5
-"""Rates within half a decade are neighbours, however many were tried in between (ours)."""
+NEAR_FACTOR: Final = 3.2
+"""Rates within half a decade, a step of the default grid, are neighbours whatever was tried in between (ours)."""
 
 BASE_RATE_FACTOR: Final = 10
 """A warmup is tried at a base rate so many times the unstable one."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import conclude
 from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
 from tuner.protocol.instability import with_proposals
-from tuner.protocol.instability_probe import Probed, advance_instability_probe
+from tuner.protocol.instability_probe import INSTABILITY_PROBE, Probed, advance_instability_probe
 from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.limits import (
     cut,
@@ -150,14 +151,18 @@ def _within_hours(
             return with_cost(config, second, measured)
         end = conclude(study, sharing=sharing)
         return replace(end, decisions=(second, *end.decisions))
-    if kind == "cooldown" or fits(config, measured, steps_of(move)):
+    needed = steps_of(move)
+    if kind == INSTABILITY_PROBE:
+        # Asked for beside a round 1 that can be judged, never in its place.
+        needed += min(config.round_1.num_trials, MIN_FEASIBLE_TRIALS) * derived_budget(study, study.phase(SWEEP))
+    if kind == "cooldown" or fits(config, measured, needed):
         return with_cost(config, move, measured)
-    skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=steps_of(move))
+    skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed)
     if kind == "probe":
         judged = rounds[-1]
         close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
-    if kind == "instability_probe":
+    if kind == INSTABILITY_PROBE:
         after = _first_round(config, study, sweep=study.phase(SWEEP))
     else:
         after = _last_round(config, study, rounds=rounds, sharing=sharing)
