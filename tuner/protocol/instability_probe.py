@@ -100,7 +100,8 @@ def _trial(config: StudyConfig, facts: WorkloadFacts, *, of: Probed, number: int
         schedule=replace(plan.spec.schedule, warmup_steps=warmup),
         eval_every_steps=ceil(length / MOST_EVALUATIONS),
     )
-    return replace(plan, params={**plan.params, "warmup_steps": warmup}, spec=spec)
+    params = plan.params if number == 0 else {**plan.params, "warmup_steps": warmup}
+    return replace(plan, params=params, spec=spec)
 
 
 def _open(config: StudyConfig, facts: WorkloadFacts, of: Probed) -> OpenPhase:
