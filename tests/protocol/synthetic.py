@@ -271,7 +271,8 @@ class Lab:
                 curves[UPDATES, metric] = (*curves.get((UPDATES, metric), ()), (step, value))
         if plan.fit is not None and measured[0] <= plan.fit.at_most:
             return self._ended(trial, Outcome("complete", "fitted"))
-        if is_diverged(self.curves[trial.trial][(TRAIN_SAMPLE, "loss")]):
+        dense = plan.kind == "instability_probe"
+        if is_diverged(self.curves[trial.trial][(TRAIN_SAMPLE, "loss")], at_every_step=dense):
             return self._ended(trial, Outcome("infeasible", "diverged"))
         if plan.stop_when_dominated and step >= self._stop_step(plan.name):
             return self._ended(trial, Outcome("stopped", "dominated"))

@@ -169,7 +169,8 @@ class _Attempt:
             curve = self._curve(TRAIN_SAMPLE, fit.metric)
             if curve and curve[-1][0] == step and curve[-1][1] <= fit.at_most:
                 return Outcome("complete", "fitted")
-        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss):
+        dense = self._plan.kind == "instability_probe"
+        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss, at_every_step=dense):
             return Outcome("infeasible", "diverged")
         if fit is not None and self._plan.stop_when_dominated:
             bound = self._store.stop_step(self._claim.study, self._plan.name)

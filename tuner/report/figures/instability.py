@@ -8,20 +8,24 @@ from typing import Final, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tuner.records import Curve
 from tuner.report.canvas import BLUE, GREY, INK, MUTED, ORANGE, PURPLE, RED, log_x, new_figure, step_axis, styled
 from tuner.report.figures.curves import value_range
 
-Fate = Literal["feasible", "non-finite", "diverged", "collapsed", "crashed or stopped"]
+Fate = Literal["feasible", "non-finite", "diverged", "collapsed", "stopped, or crashed"]
 
 LOOKS: Final[dict[Fate, tuple[str, str]]] = {
     "feasible": ("o", BLUE),
     "non-finite": ("x", RED),
     "diverged": ("+", RED),
     "collapsed": ("v", PURPLE),
-    "crashed or stopped": (".", GREY),
+    "stopped, or crashed": (".", GREY),
 }
+
+WIDE: Final = 20
+"""Norms whose largest is so many times the smallest are drawn on a log scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +85,8 @@ def draw_probe(curves: tuple[tuple[str, Curve, Curve, bool], ...]) -> Figure:
     upper.set_ylabel("train loss")
     upper.set_ylim(*value_range([losses for _, losses, _, _ in curves]))
     lower.set_title("Gradient norm of each update before clipping")
-    lower.set_ylabel("norm (log scale)")
-    if any(value > 0 for _, _, norms, _ in curves for _, value in norms):
-        lower.set_yscale("log")
+    lower.set_ylabel("norm")
+    _log_if_wide(lower, [value for _, _, norms, _ in curves for _, value in norms])
     step_axis(lower)
     if any(is_unstable for *_, is_unstable in curves):
         handles.append(Line2D([], [], ls="", marker="x", color=RED, mew=2, label="infeasible here"))
@@ -129,8 +132,15 @@ def _draw_norms(axes: Axes, norms: NormsPicture) -> None:
                 color=colour,
                 fontsize=8.5,
             )
-    if all(value > 0 for curve in norms.curves for _, value in curve):
-        axes.set_yscale("log")
-    axes.set_title("Unclipped gradient norm near the best rate: 90th percentile of the latest 100 updates")
-    axes.set_ylabel("norm")
+    _log_if_wide(axes, [value for curve in norms.curves for _, value in curve])
+    axes.set_title("Gradient norms near the best rate, before clipping")
+    axes.set_ylabel("90th percentile")
     step_axis(axes)
+
+
+def _log_if_wide(axes: Axes, values: list[float]) -> None:
+    if not values or min(values) <= 0 or max(values) < WIDE * min(values):
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -20,8 +20,8 @@ KINDS: Final = ("non-finite", "diverged", "collapsed")
 TOLD = ("collapsed", INSTABILITY_PROBE, INSTABILITY)
 CAVEAT = (
     "What is proposed is what the playbook tries first, not what was measured here. Gradient norms are those of the "
-    "latest 100 updates before each evaluation. Collapsed is told only where a constant predictor's loss is known: from the "
-    "targets, else the untrained model's."
+    "latest 100 updates before each evaluation. Whether a run collapsed is judged by a constant predictor's loss, or "
+    "by the untrained model's where the workload cannot tell that."
 )
 
 
@@ -107,7 +107,7 @@ def _fate(trial: TrialRecord) -> Fate:
         return "feasible"
     if _is_infeasible(trial):
         return next((fate for fate in LOOKS if fate == trial.outcome.reason), "non-finite")
-    return "crashed or stopped"
+    return "stopped, or crashed"
 
 
 def _best_rate(phase: PhaseRecord) -> float | None:
