@@ -13,7 +13,7 @@ from tuner.records import AddTrials, Decision, EndTrials, GiveUp, Outcome, RunSp
 
 COLLAPSED = Outcome("infeasible", "collapsed")
 KNOWN = replace(FACTS, constant_loss=3.0)
-SEEDS = range(4)
+SEEDS = range(6)
 
 
 def played(world: World, *, seed: int = 0, lab: dict[str, Any] | None = None, **sections: Any) -> Lab:
@@ -87,8 +87,24 @@ def test_a_loss_that_was_never_finite_is_no_matter_of_warmup() -> None:
 
 
 def test_proposals_depend_neither_on_order_nor_on_the_other_worker() -> None:
-    found = [played(bowl(explode_above=2e-3), seed=seed).decisions for seed in SEEDS]
+    def norms(spec: RunSpec, step: int) -> tuple[float, float]:
+        return spec.learning_rate * step, 0.0  # what is overshot in parallel would show
+
+    found = [played(bowl(explode_above=2e-3), seed=seed, lab={"norms": norms}).decisions for seed in SEEDS]
     assert all(decisions == found[0] for decisions in found)
+
+
+def test_a_round_of_one_rate_that_often_explodes_is_told_at_that_rate() -> None:
+    usual = bowl()
+
+    def measure(spec: RunSpec, step: int) -> tuple[float, float] | str:
+        is_bad = spec.schedule.decay_steps and float(spec.workload_options["dropout"] or 0) > 0.3 and step > 100
+        return "non-finite" if is_bad else usual(spec, step)
+
+    study = config_of()
+    changes = {"search_space": {"dropout": {"low": 0.0, "high": 0.5}}, "training": {"learning_rate": 1e-3}}
+    lab = Lab(study.model_validate({**study.model_dump(by_alias=True), **changes}), measure).play()
+    assert "a quarter or more, from learning_rate 0.001 on" in proposals(lab)["round_1"].reason
 
 
 def test_a_warmup_that_fills_a_tenth_already_asks_for_budget_first() -> None:

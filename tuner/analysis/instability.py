@@ -114,14 +114,14 @@ def budget_for(warmup_steps: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GradientNorms:
+class LoggedNorms:
     """What the trials near the best one logged of their gradients before clipping: medians over their evaluations."""
 
     p90: float
     clipped_share: float | None
 
 
-def gradient_norms(p90: Iterable[Curve], clipped: Iterable[Curve]) -> GradientNorms | None:
+def gradient_norms(p90: Iterable[Curve], clipped: Iterable[Curve]) -> LoggedNorms | None:
     """Norms of several trials; each counts once. None if none was logged.
 
     A run's early norms are often far above the rest: a median over its evaluations is not moved by them.
@@ -130,7 +130,7 @@ def gradient_norms(p90: Iterable[Curve], clipped: Iterable[Curve]) -> GradientNo
     if not percentiles:
         return None
     shares = [fmean(value for _, value in curve) for curve in clipped if curve]
-    return GradientNorms(p90=median(percentiles), clipped_share=median(shares) if shares else None)
+    return LoggedNorms(p90=median(percentiles), clipped_share=median(shares) if shares else None)
 
 
 def _end(train_curve: Curve) -> float:

@@ -17,20 +17,32 @@ from tuner.analysis.instability import (
     FREQUENT_SHARE,
     MOST_CLIPPED,
     NEAR_FACTOR,
-    GradientNorms,
+    LoggedNorms,
     Warmup,
     budget_for,
     gradient_norms,
     unstable_next_to,
     warmups_to_try,
 )
+from tuner.analysis.steps_to_fit import truncate
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import leader
 from tuner.protocol.collapsed import outcome_after
 from tuner.protocol.rounds import feasible
 from tuner.protocol.standings import learning_rate_of
 from tuner.protocol.words import json_safe, number, steps
-from tuner.records import UPDATES, ClosePhase, Decision, GiveUp, Json, Move, Outcome, PhaseRecord, StudyRecord
+from tuner.records import (
+    UPDATES,
+    ClosePhase,
+    Decision,
+    GiveUp,
+    Json,
+    Move,
+    Outcome,
+    PhaseRecord,
+    StudyRecord,
+    TrialRecord,
+)
 
 INSTABILITY: Final = "instability"
 CITED: Final = " (playbook, How can optimization failures be debugged and mitigated?)."
@@ -70,7 +82,7 @@ class _Seen:
     is_next_to_best: bool
     highest_stable: float | None
     warmup_steps: int
-    norms: GradientNorms | None
+    norms: LoggedNorms | None
 
     @property
     def num_infeasible(self) -> int:
@@ -104,11 +116,17 @@ def _seen(study: StudyRecord, phase: PhaseRecord, *, outcomes: Mapping[int, Outc
         is_next_to_best=neighbour is not None,
         highest_stable=max((rate for rate, is_bad in rates if not is_bad and rate < unstable), default=None),
         warmup_steps=max(trial.spec.schedule.warmup_steps for trial in judged if trial.trial in bad),
-        norms=gradient_norms(
-            (study.curve(t.trial, UPDATES, "grad_norm_p90") for t in near),
-            (study.curve(t.trial, UPDATES, "clipped_share") for t in near),
-        ),
+        norms=_norms(study, near, truncate_at=getattr(move, "truncate_at", None)),
     )
+
+
+def _norms(study: StudyRecord, near: list[TrialRecord], *, truncate_at: int | None) -> LoggedNorms | None:
+    """As logged near the best rate; under the exact stop only up to there, whatever was overshot in parallel."""
+    p90, clipped = (
+        [truncate(study.curve(trial.trial, UPDATES, metric), truncate_at) for trial in near]
+        for metric in ("grad_norm_p90", "clipped_share")
+    )
+    return gradient_norms(p90, clipped)
 
 
 def _best(study: StudyRecord, phase: PhaseRecord, move: Move) -> tuple[float | None, int]:
@@ -172,6 +190,8 @@ def _where(found: _Seen) -> str:
         return (
             f"; {number(found.unstable_rate)} is unstable right above the best learning_rate, {number(found.best_rate)}"
         )
+    if found.unstable_rate <= found.best_rate:
+        return f", a quarter or more, from learning_rate {number(found.unstable_rate)} on"
     return f", a quarter or more; the lowest unstable learning_rate above the best is {number(found.unstable_rate)}"
 
 

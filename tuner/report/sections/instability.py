@@ -10,7 +10,6 @@ from tuner.protocol.answer import leader
 from tuner.protocol.instability import INSTABILITY
 from tuner.protocol.instability_probe import INSTABILITY_PROBE
 from tuner.protocol.rounds import feasible
-from tuner.protocol.standings import FITTED
 from tuner.records import TRAIN_SAMPLE, UPDATES, Decision, PhaseRecord, StudyRecord, TrialRecord
 from tuner.report.figures.instability import LOOKS, Fate, NormsPicture, RateOutcome, draw_outcomes, draw_probe
 from tuner.report.section import Drawing, Section, Table
@@ -95,7 +94,7 @@ def _outcomes(source: Source, bad: list[TrialRecord]) -> list[Drawing]:
         RateOutcome(rate=trial.spec.learning_rate, phase=trial.phase, fate=_fate(trial))
         for trial in _judged(source.study)
     )
-    best = {phase.name: rate for phase in source.study.phases if (rate := _best_rate(phase)) is not None}
+    best = {phase.name: rate for phase in source.study.phases if (rate := _best_rate(source.study, phase)) is not None}
     figure = draw_outcomes(points, best, _norms(source, best))
     alt = f"How each learning rate ended, by phase: {len(bad)} of {len(points)} infeasible"
     return [Drawing(name="instability", figure=figure, alt=alt)]
@@ -110,11 +109,13 @@ def _fate(trial: TrialRecord) -> Fate:
     return "stopped, or crashed"
 
 
-def _best_rate(phase: PhaseRecord) -> float | None:
-    """The best rate of a round; of a sweep the fastest to fit."""
+def _best_rate(study: StudyRecord, phase: PhaseRecord) -> float | None:
+    """The best rate of a round; of a sweep as it was decided."""
     if phase.plan.is_sweep:
-        fitted = [trial for trial in phase.trials if trial.outcome == FITTED]
-        return min(fitted, key=lambda t: (t.last_step, t.number)).spec.learning_rate if fitted else None
+        decided = (
+            d.numbers.get("learning_rate") for d in study.decisions if (d.kind, d.phase) == ("budget", phase.name)
+        )
+        return next(decided, None)
     is_round = phase.plan.kind in ("round_1", "round_2") and feasible(phase)
     return leader(phase).spec.learning_rate if is_round else None
 
