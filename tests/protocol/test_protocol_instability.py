@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from synthetic import FACTS, Lab, World, bowl, config_of
 
+from tuner.protocol.collapsed import mark_collapsed
 from tuner.protocol.instability_probe import probe_eval_spec
 from tuner.records import AddTrials, Decision, EndTrials, GiveUp, Outcome, RunSpec
 
@@ -178,6 +179,16 @@ def test_a_run_that_ends_no_better_than_a_constant_predictor_is_infeasible(seed:
     assert lab.decision("verdict").numbers["num_feasible"] == 5
     assert lab.end.answer.best_value > 0.02
     assert lab.kinds().index("collapsed") < lab.kinds().index("verdict")
+
+
+def test_nothing_is_named_while_a_trial_of_the_phase_is_still_to_end() -> None:
+    study = played(sticks(above=2e-3)).study
+    first = replace(study.phase("round_1"), is_closed=False)
+    ended = replace(study, phases=(study.phases[0], first))
+    assert mark_collapsed(KNOWN, ended) is not None
+    unfinished = replace(first.trials[0], state="running", outcome=None)
+    running = replace(ended, phases=(study.phases[0], replace(first, trials=(unfinished, *first.trials[1:]))))
+    assert mark_collapsed(KNOWN, running) is None
 
 
 def test_a_rate_too_low_to_learn_is_not_collapsed() -> None:
