@@ -280,6 +280,20 @@ def test_an_unstable_probe_names_step_and_the_shortest_warmup_that_works(seed: i
     assert rounds_of(lab) == rounds_of(played(early(60)))
 
 
+def test_a_stable_probe_tells_where_its_loss_rose_most() -> None:
+    usual = early(0)
+
+    def spikes(spec: RunSpec, step: int) -> tuple[float, float] | str:
+        measured = usual(spec, step)
+        is_spike = spec.eval_every_steps == 1 and step == 120 and not isinstance(measured, str)
+        return (measured[0] + 0.5, measured[1]) if is_spike else measured  # type: ignore[operator]
+
+    decision = played(spikes, budget_sweep=PROBED).decision("instability_probe")
+    assert decision.numbers["verdict"] == "stable"
+    assert decision.numbers["largest_rise"][0] == 120
+    assert "at step 120" in decision.reason
+
+
 def test_warmups_are_tried_one_after_the_other_and_none_after_one_that_works() -> None:
     lab = played(early(10), budget_sweep=PROBED, training={"warmup_steps": 1})
     assert [t.spec.schedule.warmup_steps for t in lab.trials("instability_probe")] == [1, 6, 18]

@@ -58,3 +58,17 @@ def is_diverged(train_curve: Curve, *, initial_loss: float | None = None, at_eve
     if learned <= max(share * abs(start), caution * noise(train_curve)):
         return False
     return smoothed[-1] > lowest + LOST_SHARE * learned
+
+
+def largest_rise(curve: Curve) -> tuple[int, float] | None:
+    """Where a loss stood highest above its best so far, and by how much; None for a curve that only fell.
+
+    >>> largest_rise(((1, 4.0), (2, 3.0), (3, 3.5), (4, 2.0), (5, 2.25)))
+    (3, 0.5)
+    """
+    best, found = float("inf"), None
+    for step, value in curve:
+        best = min(best, value)
+        if value - best > (found[1] if found else 0.0):
+            found = (step, value - best)
+    return found

@@ -12,6 +12,7 @@ from math import ceil
 from statistics import median
 from typing import Final
 
+from tuner.analysis.divergence import largest_rise
 from tuner.analysis.instability import CONSTANT_AFTER, Warmup, warmups_to_try
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import StudyConfig
@@ -19,6 +20,7 @@ from tuner.protocol.instability import CITED
 from tuner.protocol.runs import sweep_trial, warmup_steps
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
+    TRAIN_SAMPLE,
     UPDATES,
     AddTrials,
     ClosePhase,
@@ -149,6 +151,7 @@ def _close(study: StudyRecord, phase: PhaseRecord, *, of: Probed, warmups: tuple
         "at_step": probe.last_step if verdict == "unstable" else None,
         "grad_norm": _norm(study, probe),
         "median_grad_norm": _median_norm(study, probe),
+        "largest_rise": largest_rise(study.curve(probe.trial, TRAIN_SAMPLE, "loss")),
         "tried": [
             {
                 "warmup_steps": trial.spec.schedule.warmup_steps,
@@ -167,8 +170,12 @@ def _verdict(study: StudyRecord, probe: TrialRecord) -> tuple[str, str]:
     rate = number(probe.spec.learning_rate)
     start = f"Early probe at learning_rate {rate}, twice the best"
     if probe.is_feasible:
-        norm = _median_norm(study, probe)
+        norm, rise = _median_norm(study, probe), largest_rise(study.curve(probe.trial, TRAIN_SAMPLE, "loss"))
         known = "" if norm is None else f"; median unclipped gradient norm {number(norm)}"
+        if rise is not None:
+            at = dict(study.curve(probe.trial, UPDATES, "grad_norm")).get(rise[0])
+            there = "" if at is None else f", gradient norm {number(at)}"
+            known += f"; the loss rose at most {number(rise[1])} above its best, at step {rise[0]:,}{there}"
         return "stable", f"{start}: stable for {steps(probe.last_step)}, evaluated at every one{known}"
     if probe.outcome is None or probe.outcome.kind != "infeasible":
         return "unknown", f"{start}: its run did not end, so that nothing is known"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +12,6 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tuner.records import Curve
 from tuner.report.canvas import BLUE, GREY, INK, MUTED, ORANGE, PURPLE, RED, log_x, new_figure, step_axis, styled
-from tuner.report.figures.curves import value_range
 
 Fate = Literal["feasible", "non-finite", "diverged", "collapsed", "stopped, or crashed"]
 
@@ -26,6 +25,9 @@ LOOKS: Final[dict[Fate, tuple[str, str]]] = {
 
 WIDE: Final = 20
 """Norms whose largest is so many times the smallest are drawn on a log scale."""
+
+MOST_DRAWN: Final = 3
+"""Losses of the probe beyond so many times the first are cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +81,13 @@ def draw_probe(curves: tuple[tuple[str, Curve, Curve, bool], ...]) -> Figure:
             steps, values = zip(*curve, strict=True)
             axes.plot(steps, values, color=colour, lw=1.2)
             if is_unstable:
-                axes.plot(steps[-1:], values[-1:], "x", color=RED, ms=8, mew=2, clip_on=False, zorder=5)
+                axes.plot(steps[-1:], values[-1:], "x", color=RED, ms=8, mew=2, zorder=5)
         handles.append(Line2D([], [], color=colour, label=name))
     upper.set_title("Training loss, one batch at every step")
     upper.set_ylabel("train loss")
-    upper.set_ylim(*value_range([losses for _, losses, _, _ in curves]))
+    # Spikes are what is looked for; only a loss that is gone for good is cut.
+    first = max((losses[0][1] for _, losses, _, _ in curves if losses), default=1.0)
+    upper.set_ylim(top=min(upper.get_ylim()[1], MOST_DRAWN * first) if first > 0 else None)
     lower.set_title("Gradient norm of each update before clipping")
     lower.set_ylabel("norm")
     _log_if_wide(lower, [value for _, _, norms, _ in curves for _, value in norms])
@@ -110,7 +114,7 @@ def _draw_rows(axes: Axes, points: tuple[RateOutcome, ...], best: dict[str, floa
     axes.set_ylabel("phase")
 
 
-def _marker(fate: Fate) -> dict[str, object]:
+def _marker(fate: Fate) -> dict[str, Any]:
     shape, colour = LOOKS[fate]
     return {"marker": shape, "color": colour, "ms": 7, "mew": 2 if shape in "x+" else 0.6}
 
