@@ -280,6 +280,20 @@ def test_an_unstable_probe_names_step_and_the_shortest_warmup_that_works(seed: i
     assert rounds_of(lab) == rounds_of(played(early(60)))
 
 
+def test_a_stable_probe_that_learned_nothing_says_so() -> None:
+    usual = bowl()
+    flat = played(
+        lambda spec, step: (3.1, 3.1) if spec.eval_every_steps == 1 else usual(spec, step),
+        budget_sweep=PROBED,
+        lab={"facts": KNOWN},
+    )
+    assert "but it learned nothing by then" in flat.decision("instability_probe").reason
+    assert (
+        "learned nothing"
+        not in played(early(0), budget_sweep=PROBED, lab={"facts": KNOWN}).decision("instability_probe").reason
+    )
+
+
 def test_a_stable_probe_tells_where_its_loss_rose_most() -> None:
     usual = early(0)
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from tuner.analysis.divergence import largest_rise
-from tuner.analysis.instability import CONSTANT_AFTER, Warmup, warmups_to_try
+from tuner.analysis.instability import CONSTANT_AFTER, Warmup, ends_like_a_constant, warmups_to_try
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import StudyConfig
 from tuner.protocol.instability import CITED
@@ -72,7 +72,7 @@ def advance_instability_probe(
     is_unstable = latest.outcome is not None and latest.outcome.kind == "infeasible"
     if is_unstable and tried < len(warmups):
         return _try(config, facts, phase, of=of, warmup=warmups[tried])
-    return _close(study, phase, of=of, warmups=warmups)
+    return _close(study, phase, of=of, warmups=warmups, constant_loss=facts.constant_loss)
 
 
 def planned_steps(config: StudyConfig, budget: int) -> tuple[int, int]:
@@ -134,9 +134,14 @@ def _try(config: StudyConfig, facts: WorkloadFacts, phase: PhaseRecord, *, of: P
     return AddTrials(phase=phase.name, trials=(trial,), decisions=(decision,))
 
 
-def _close(study: StudyRecord, phase: PhaseRecord, *, of: Probed, warmups: tuple[Warmup, ...]) -> ClosePhase:
+def _close(
+    study: StudyRecord, phase: PhaseRecord, *, of: Probed, warmups: tuple[Warmup, ...], constant_loss: float | None
+) -> ClosePhase:
     probe, latest = phase.trials[0], phase.trials[-1]
     verdict, told = _verdict(study, probe)
+    losses = study.curve(probe.trial, TRAIN_SAMPLE, "loss")
+    if verdict == "stable" and constant_loss is not None and ends_like_a_constant(losses, constant_loss):
+        told += f"; but it learned nothing by then, a constant predictor has a loss of {number(constant_loss)} too"
     works = None
     if len(phase.trials) > 1:
         works = warmups[len(phase.trials) - 2] if latest.is_feasible else None
@@ -151,7 +156,8 @@ def _close(study: StudyRecord, phase: PhaseRecord, *, of: Probed, warmups: tuple
         "at_step": probe.last_step if verdict == "unstable" else None,
         "grad_norm": _norm(study, probe),
         "median_grad_norm": _median_norm(study, probe),
-        "largest_rise": largest_rise(study.curve(probe.trial, TRAIN_SAMPLE, "loss")),
+        "largest_rise": largest_rise(losses),
+        "last_loss": losses[-1][1] if losses else None,
         "tried": [
             {
                 "warmup_steps": trial.spec.schedule.warmup_steps,
@@ -168,7 +174,7 @@ def _close(study: StudyRecord, phase: PhaseRecord, *, of: Probed, warmups: tuple
 
 def _verdict(study: StudyRecord, probe: TrialRecord) -> tuple[str, str]:
     rate = number(probe.spec.learning_rate)
-    start = f"Early probe at learning_rate {rate}, twice the best"
+    start = f"Early probe at learning_rate {rate}"
     if probe.is_feasible:
         norm, rise = _median_norm(study, probe), largest_rise(study.curve(probe.trial, TRAIN_SAMPLE, "loss"))
         known = "" if norm is None else f"; median unclipped gradient norm {number(norm)}"
