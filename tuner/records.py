@@ -17,16 +17,14 @@ Params = Mapping[str, Value]
 Curve = tuple[tuple[int, float], ...]
 """Evaluations of one metric on one split: (global_step, value), steps rising."""
 
-TRAIN_SAMPLE, VALIDATION, TEST = "train", "validation", "test"
-"""Splits as stored in `tuner_evals`; "train" is the fixed clean sample of the training set, in eval mode."""
+TRAIN_SAMPLE, VALIDATION, TEST, UPDATES = "train", "validation", "test", "updates"
+"""Splits as stored in `tuner_evals`; "train" is the fixed clean sample of the training set, in eval mode; "updates" is
+what the updates before an evaluation were like (`grad_norm_p90`, ...), never an objective."""
 
 Direction = Literal["minimize", "maximize"]
 Precision = Literal["fp32", "bf16", "fp16"]
 ScheduleKind = Literal["constant", "warmup_stable_decay", "linear", "cosine"]
 DecayShape = Literal["linear", "1-sqrt", "cosine"]
-
-
-# ---------------------------------------------------------------- one run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +134,10 @@ class Evaluation:
     value: float
 
 
-# ---------------------------------------------------------------- a study as stored
-
-
 TrialState = Literal["waiting", "running", "paused", "ended"]
 """waiting: may be claimed. running: leased. paused: at its target, which may be raised. ended: has an outcome."""
 
-PhaseKind = Literal["budget_sweep", "cooldown", "round_1", "probe", "decay", "round_2"]
+PhaseKind = Literal["budget_sweep", "cooldown", "round_1", "probe", "decay", "round_2", "instability_probe"]
 StudyState = Literal["running", "finished", "interrupted", "no_answer"]
 
 
@@ -278,7 +273,8 @@ class WorkloadFacts:
     """What the protocol must know of the data; measured once and kept in the study's first decision.
 
     `regularisers_off`: the workload's options as the sweep sets them. `workload_digest` names data, code and versions,
-    `tokenizer_digest` a tokenizer that was learnt from the text.
+    `tokenizer_digest` a tokenizer that was learnt from the text. `constant_loss` is a constant predictor's loss on the
+    training sample, the untrained model's where the workload cannot tell.
     """
 
     num_train_examples: int
@@ -289,9 +285,7 @@ class WorkloadFacts:
     regularisers_off: dict[str, Value] | None = None
     workload_digest: str = ""
     tokenizer_digest: str = ""
-
-
-# ---------------------------------------------------------------- what the protocol does next
+    constant_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,6 +338,15 @@ class ClosePhase:
     decisions: tuple[Decision, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndTrials:
+    """Give ended trials of an open phase another outcome, by trial id: what they only tell together."""
+
+    phase: str
+    outcomes: dict[int, Outcome]
+    decisions: tuple[Decision, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Trials of the open phase are still to run."""
@@ -365,9 +368,7 @@ class GiveUp:
     decisions: tuple[Decision, ...] = ()
 
 
-Move = OpenPhase | AddTrials | RaiseTarget | ClosePhase | Wait | Conclude | GiveUp
-
-
+Move = OpenPhase | AddTrials | RaiseTarget | EndTrials | ClosePhase | Wait | Conclude | GiveUp
 R = TypeVar("R")
 
 

@@ -23,12 +23,14 @@ from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
 from tuner.records import (
     TRAIN_SAMPLE,
+    UPDATES,
     VALIDATION,
     AddTrials,
     ClosePhase,
     Conclude,
     Curve,
     Decision,
+    EndTrials,
     GiveUp,
     Move,
     OpenPhase,
@@ -90,6 +92,8 @@ class Lab:
     """How long a step takes, by the number of steps before it: then `measured` follows what was trained."""
     error: Callable[[RunSpec, int], float] | None = None
     """Validation error, for studies whose objective it is."""
+    norms: Callable[[RunSpec, int], tuple[float, float]] | None = None
+    """The 90th percentile of the unclipped gradient norms, and the share of clipped updates."""
     phases: list[PhaseRecord] = field(default_factory=list)
     curves: dict[int, dict[tuple[str, str], Curve]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -153,6 +157,11 @@ class Lab:
                     assert trial.state == "paused", "only paused trials may be raised"
                     spec = replace(trial.spec, max_train_steps=move.max_train_steps)
                     self._put_trial(replace(trial, spec=spec, state="waiting"))
+        elif isinstance(move, EndTrials):
+            for trial in self.trials(move.phase):
+                if trial.trial in move.outcomes:
+                    assert trial.state == "ended", "only ended trials get another outcome"
+                    self._put_trial(replace(trial, outcome=move.outcomes[trial.trial]))
         elif isinstance(move, ClosePhase):
             self._close(move)
         self.decisions.extend(getattr(move, "decisions", ()))
@@ -261,9 +270,14 @@ class Lab:
         if self.error is not None:
             errors = self.curves[trial.trial].get((VALIDATION, "error"), ())
             self.curves[trial.trial][(VALIDATION, "error")] = (*errors, (step, self.error(trial.spec, step)))
+        if self.norms is not None:
+            for metric, value in zip(("grad_norm_p90", "clipped_share"), self.norms(trial.spec, step), strict=True):
+                curves = self.curves[trial.trial]
+                curves[UPDATES, metric] = (*curves.get((UPDATES, metric), ()), (step, value))
         if plan.fit is not None and measured[0] <= plan.fit.at_most:
             return self._ended(trial, Outcome("complete", "fitted"))
-        if is_diverged(self.curves[trial.trial][(TRAIN_SAMPLE, "loss")]):
+        dense = plan.kind == "instability_probe"
+        if is_diverged(self.curves[trial.trial][(TRAIN_SAMPLE, "loss")], at_every_step=dense):
             return self._ended(trial, Outcome("infeasible", "diverged"))
         if plan.stop_when_dominated and step >= self._stop_step(plan.name):
             return self._ended(trial, Outcome("stopped", "dominated"))

@@ -39,7 +39,7 @@ def lines_with_data(axes: Axes) -> int:
 
 
 def test_every_axes_has_data_and_labels(figures: dict[str, Figure]) -> None:
-    assert len(figures) == 11
+    assert len(figures) == 12
     for name, figure in figures.items():
         shown = [axes for axes in figure.get_axes() if axes.get_visible()]
         assert shown, name

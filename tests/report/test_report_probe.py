@@ -43,7 +43,7 @@ def source_of(study: StudyRecord) -> Source:
 def test_only_rounds_of_all_points_have_a_histogram() -> None:
     study = with_phases_that_measure()
     assert [found.phase for found in best_steps(make_config(), study)] == ["round_1", "round_1.2", "round_2"]
-    assert {phase.plan.kind for phase in study.phases} == set(get_args(PhaseKind)) - {"cooldown"}
+    assert {phase.plan.kind for phase in study.phases} == set(get_args(PhaseKind)) - {"cooldown", "instability_probe"}
 
 
 def test_probes_and_decays_are_shown_as_curves_and_compared_with_no_round() -> None:

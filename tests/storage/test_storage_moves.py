@@ -16,6 +16,7 @@ from tuner.records import (
     ClosePhase,
     Conclude,
     Decision,
+    EndTrials,
     Evaluation,
     GiveUp,
     Outcome,
@@ -145,6 +146,20 @@ def test_closing_a_sweep_cuts_every_trial_at_the_exact_stop(store: Store) -> Non
     phase = store.load("x").phase("budget_sweep")
     assert (phase.is_closed, phase.verdict, phase.reason) == (True, "fits in 40 steps", "r")
     assert execute(store, "SELECT stop_step FROM tuner_phases") == [(40,)]
+
+
+def test_ended_trials_get_another_outcome_while_their_phase_is_open(store: Store) -> None:
+    lease = open_study(store, [make_spec(rate=1e-3 * (1 + number)) for number in range(2)])
+    one = FakeWorker.next(store).begin().train(20).end("complete")
+    before = one.record()
+    collapsed = Outcome("infeasible", "collapsed")
+    decision = Decision(kind="collapsed", phase="round_1", reason="r")
+    store.apply(lease, EndTrials(phase="round_1", outcomes={one.trial: collapsed}, decisions=(decision,)))
+    assert one.record() == replace(before, outcome=collapsed)
+    assert store.load("x").decisions[-1] == decision
+    two = FakeWorker.next(store).begin().train(20)
+    with pytest.raises(ValueError, match="is running; only an ended trial gets another outcome"):
+        store.apply(lease, EndTrials(phase="round_1", outcomes={two.trial: collapsed}))
 
 
 def test_stop_step_is_unknown_until_a_trial_fitted(store: Store) -> None:

@@ -46,7 +46,7 @@ def test_evaluations_come_before_checkpoints_of_the_same_step():
     ]
 
 
-def test_an_evaluation_holds_both_splits_and_the_perplexity():
+def test_an_evaluation_holds_both_splits_the_perplexity_and_the_gradients():
     (event,) = events(run_of(Ragged()), until=5, evals=(5,), checkpoints=())
     assert isinstance(event, Evaluated)
     assert [(e.split, e.metric, e.global_step) for e in event.evaluations] == [
@@ -54,6 +54,9 @@ def test_an_evaluation_holds_both_splits_and_the_perplexity():
         ("train", "perplexity", 5),
         ("validation", "loss", 5),
         ("validation", "perplexity", 5),
+        ("updates", "grad_norm_p90", 5),
+        ("updates", "grad_norm", 5),
+        ("updates", "clipped_share", 5),
     ]
 
 
@@ -127,6 +130,9 @@ def test_tensorboard_shows_scalars_once_per_interval(tmp_path):
         "eval_train/perplexity",
         "eval_validation/loss",
         "eval_validation/perplexity",
+        "updates/grad_norm",
+        "updates/grad_norm_p90",
+        "updates/clipped_share",
     }
     assert [step for step, _ in scalars["train/loss"]] == [5, 10, 15, 20]
     assert [step for step, _ in scalars["eval_train/loss"]] == [5, 10, 20]

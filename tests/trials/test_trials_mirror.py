@@ -1,6 +1,6 @@
 """Optuna's tables follow ours."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
@@ -19,6 +19,7 @@ from tuner.records import (
     ScheduleSpec,
     StudyRecord,
     TrialRecord,
+    WorkloadFacts,
 )
 from tuner.trials.mirror import TRIAL_ATTRIBUTE, Mirror
 
@@ -121,6 +122,22 @@ def test_a_trial_that_a_fit_may_still_cut_ends_with_its_phase(url: str) -> None:
         mirror.sync(StudyRecord(name="mirrored", state="running", phases=(phase,), curves=CURVES))
     (mirrored_trial,) = optuna.load_study(study_name="mirrored/budget_sweep", storage=url).trials
     assert mirrored_trial.state == optuna.trial.TrialState.PRUNED
+
+
+def test_a_trial_that_may_be_named_collapsed_ends_with_its_phase(url: str) -> None:
+    facts = WorkloadFacts(
+        num_train_examples=9, num_validation_examples=9, num_test_examples=9, metrics=("loss",), constant_loss=0.7
+    )
+    known = (Decision(kind="facts", reason="", numbers=asdict(facts)),)
+    losses = {TRIALS[0].trial: 0.8, TRIALS[1].trial: 0.2}
+    curves = {trial: {**CURVES[trial], ("train", "loss"): ((20, loss), (40, loss))} for trial, loss in losses.items()}
+    well = [ended(trial, "complete") for trial in TRIALS[:2]]
+    mirror = Mirror(url, CONFIG)
+    mirror.sync(replace(record(*well), curves=curves, decisions=known))
+    assert [trial.state.name for trial in mirrored(url)] == ["RUNNING", "COMPLETE"]
+    named = [ended(TRIALS[0], "infeasible", "collapsed"), well[1]]
+    mirror.sync(replace(record(*named), curves=curves, decisions=known))
+    assert [trial.state.name for trial in mirrored(url)] == ["PRUNED", "COMPLETE"]
 
 
 def test_an_automatic_space_is_mirrored_as_it_was_decided(url: str) -> None:

@@ -12,7 +12,7 @@ import torch
 import tuner
 from tuner.config.schema import PythonWorkload
 from tuner.errors import ConfigError, DataError
-from tuner.workloads.build import build_workload, regularisers_off, workload_hyperparameters
+from tuner.workloads.build import build_workload, constant_loss, regularisers_off, workload_hyperparameters
 
 DIGITS = Path(tuner.__file__).parents[1] / "studies/digits"
 
@@ -54,6 +54,14 @@ class FloatLabels(Model):
 
 class Needs(Model):
     def __init__(self, *, width): ...
+
+class OtherLoss(Model):
+    def score_sums(self, model, batch):
+        return {**super().score_sums(model, batch), "loss": 2 * super().score_sums(model, batch)["loss"]}
+
+class Tells(Model):
+    def __init__(self, *, told="high"): self.told = told
+    def constant_loss(self, split, indices): return self.told
 
 class Abstract(ArrayClassification):
     def load(self): ...
@@ -143,6 +151,32 @@ def test_scores_are_sums_without_label_smoothing(folder):
     assert torch.equal(plain.loss_sum(model, batch), scores["loss"])
     assert not torch.equal(smooth.loss_sum(model, batch), scores["loss"])
     assert int(scores["error"]) + int(scores["accuracy"]) == plain.num_targets(batch) == 12
+
+
+def test_a_constant_predictor_of_a_classifier_knows_the_class_frequencies(folder):
+    workload = build(folder)
+    assert constant_loss(workload, "train", np.arange(12)) == pytest.approx(np.log(3))
+    assert constant_loss(workload, "train", np.array([0, 1, 3, 6])) == pytest.approx(0.5623, rel=1e-3)  # 3 of 0, 1 of 1
+    # No constant model does better, by the workload's own scores.
+    model = torch.nn.Linear(2, 3)
+    torch.nn.init.zeros_(model.weight)
+    for bias in ([0.0, 0.0, 0.0], [0.2, 0.0, 0.0], [0.0, -0.1, 0.3]):
+        model.bias.data = torch.tensor(bias)
+        with torch.no_grad():
+            loss = float(workload.score_sums(model, workload.batch("train", np.arange(12)))["loss"]) / 12
+        assert loss >= np.log(3) - 1e-6
+
+
+def test_a_class_with_a_loss_of_its_own_tells_no_constant_predictor_unless_it_does(folder):
+    assert constant_loss(build(folder, "mine:OtherLoss"), "train", np.arange(12)) is None
+    assert constant_loss(build(folder, "mine:Tells", told=2), "train", np.arange(12)) == 2.0
+    for told in ("high", True, None):
+        workload = build(folder, "mine:Tells", told=told)
+        if told is None:
+            assert constant_loss(workload, "train", np.arange(12)) is None
+            continue
+        with pytest.raises(ConfigError, match=r"constant_loss\('train', \.\.\.\) returned"):
+            constant_loss(workload, "train", np.arange(12))
 
 
 @pytest.mark.parametrize(

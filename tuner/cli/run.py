@@ -32,6 +32,16 @@ NumericsOption = Annotated[
 ]
 
 
+ProbeOption = Annotated[
+    bool,
+    typer.Option(
+        "--probe-instability",
+        help="After the sweep, train about 500 steps at twice its best rate, evaluating every one, and try warmups if "
+        "that is unstable; same as budget_sweep.probe_instability=true.",
+    ),
+]
+
+
 def run_command(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.", show_default=False)],
     overrides: Annotated[
@@ -42,6 +52,7 @@ def run_command(
     storage: StorageOption = None,
     no_sharing: SharingOption = False,
     allow_other_numerics: NumericsOption = False,
+    probe_instability: ProbeOption = False,
 ) -> int:
     """Run a study's protocol; goes on if the study was interrupted.
 
@@ -56,7 +67,8 @@ def run_command(
     from tuner.storage.store import Store
 
     _refuse_no_workers(workers)
-    loaded = load_study(study, overrides or [])
+    asked = ["budget_sweep.probe_instability=true"] if probe_instability else []
+    loaded = load_study(study, [*(overrides or []), *asked])
     for warning in loaded.warnings:
         warn(warning)
     store = Store.open(storage, home)

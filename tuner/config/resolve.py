@@ -18,6 +18,9 @@ KNOWN_DIRECTIONS: dict[str, Direction] = {
 DEFAULT_FIT = FitRule("error", 0.01)
 """Perfect training performance of a classifier; the playbook says zero (PROTOCOL.md 2)."""
 
+CHECKPOINT_EVERY_STEPS = 100
+"""Where evaluations are at every step: a full state at every second one would be most of the work."""
+
 LOSSES = ("loss", "perplexity")
 """Metrics without a natural perfect value: a study of one of them may go without a threshold."""
 
@@ -52,15 +55,17 @@ def eval_spec(config: StudyConfig) -> EvalSpec:
 def execution_spec(config: StudyConfig, *, device: str, eval_every_steps: int) -> ExecutionSpec:
     """How a run of the given evaluation cadence is carried out on `device`.
 
-    Checkpoints are written at every second evaluation unless the study says otherwise.
+    Checkpoints are written at every second evaluation unless the study says otherwise, and every 100 updates where each
+    update is evaluated.
     """
     execution = config.execution
     every = execution.checkpoint_every_steps
+    auto = 2 * eval_every_steps if eval_every_steps > 1 else CHECKPOINT_EVERY_STEPS
     return ExecutionSpec(
         device=device,
         torch_threads=execution.torch_threads,
         micro_batch_size=execution.micro_batch_size or config.training.global_batch_size,
-        checkpoint_every_steps=2 * eval_every_steps if every == "auto" else every,
+        checkpoint_every_steps=auto if every == "auto" else every,
         log_every_steps=execution.log_every_steps,
     )
 

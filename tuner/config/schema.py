@@ -166,6 +166,12 @@ class BudgetSweep(Section):
     stop_when_dominated: bool = setting(
         True, change="decision", description="stop rates that can no longer be the fastest"
     )
+    probe_instability: bool = setting(
+        False,
+        change="decision",
+        description="after the sweep, a short run at twice the best rate, evaluated at every step: is early training "
+        "stable, and if not, with which warmup? As `tuner run --probe-instability`",
+    )
 
 
 class Dimension(Section):

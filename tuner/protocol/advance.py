@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import conclude
+from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
+from tuner.protocol.instability import with_proposals
+from tuner.protocol.instability_probe import INSTABILITY_PROBE, Probed, advance_instability_probe
 from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.later_rounds import open_later_round
 from tuner.protocol.lengths import one_seed_steps
@@ -73,7 +77,10 @@ def next_move(
     """
     if study.phases and is_out_of_time(config, measured):
         return end_out_of_time(config, study, sharing=sharing)
+    if named := mark_collapsed(facts, study):
+        return named
     move = _next_move(config, facts, study, sharing=sharing, measured=measured)
+    move = with_proposals(config, study, with_collapsed(facts, study, move))
     if config.limits.study_hours is None or not study.phases:
         return move
     if isinstance(move, OpenPhase):
@@ -98,12 +105,26 @@ def _next_move(
         return advance_sweep(config, facts, study=study, phase=sweep, measured=measured)
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     if not rounds:
-        return open_round_1(config, derived_budget(study, sweep), best_rate=_best_rate(study, sweep))
+        return _probe_instability(config, facts, study, sweep=sweep) or _first_round(config, study, sweep=sweep)
     if not rounds[-1].is_closed:
         if is_compute_bound(study):
             return advance_round(config, study, phase=rounds[-1])
         return advance_round_1(config, study, phase=rounds[-1])
     return _after_round_1(config, study, rounds=rounds, sharing=sharing)
+
+
+def _first_round(config: StudyConfig, study: StudyRecord, *, sweep: PhaseRecord) -> Move:
+    return open_round_1(config, derived_budget(study, sweep), best_rate=_best_rate(study, sweep))
+
+
+def _probe_instability(
+    config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, sweep: PhaseRecord
+) -> Move | None:
+    """The early probe, at twice the sweep's best rate, or at twice the one rate that all trials of the rounds have."""
+    stated = None if config.search_space == "auto" or "learning_rate" in config.search_space else config.training
+    rate = stated.learning_rate if stated is not None and stated.learning_rate is not None else None
+    of = Probed(budget=derived_budget(study, sweep), best_rate=_best_rate(study, sweep) if rate is None else rate)
+    return advance_instability_probe(config, facts, study, of=of)
 
 
 def derived_budget(study: StudyRecord, sweep: PhaseRecord) -> int:
@@ -167,15 +188,21 @@ def _within_hours(
         passed = [decision for decision in move.decisions if decision.phase != move.plan.name]
         end = conclude(study, sharing=sharing)
         return replace(end, decisions=(*passed, fitting, *end.decisions))
-    num_steps, each = steps_of(move), move.plan.max_train_steps
-    if kind == "cooldown" or fits(config, measured, num_steps, longest=each):
+    needed, each = steps_of(move), move.plan.max_train_steps
+    if kind == INSTABILITY_PROBE:
+        # Asked for beside a round 1 that can be judged, never in its place.
+        needed += min(config.round_1.num_trials, MIN_FEASIBLE_TRIALS) * derived_budget(study, study.phase(SWEEP))
+    if kind == "cooldown" or fits(config, measured, needed, longest=each):
         return with_cost(config, move, measured)
-    skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=num_steps, longest=each)
+    skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed, longest=each)
     if kind == "probe":
         judged = rounds[-1]
         close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
-    after = _next_round(config, study, rounds=rounds, sharing=sharing)
+    if kind == INSTABILITY_PROBE:
+        after = _first_round(config, study, sweep=study.phase(SWEEP))
+    else:
+        after = _next_round(config, study, rounds=rounds, sharing=sharing)
     if isinstance(after, OpenPhase):
         after = _within_hours(config, study, after, sharing=sharing, measured=measured)
     assert isinstance(after, OpenPhase | Conclude | GiveUp)

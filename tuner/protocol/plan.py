@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
+from tuner.analysis.instability import SHORT_BUDGET, SHORT_WARMUP_SHARES, WARMUP_LENGTHS
 from tuner.config.kind_rules import has_length, round_1_steps
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
 from tuner.protocol.decay import DECAY
+from tuner.protocol.instability_probe import INSTABILITY_PROBE, MOST_EVALUATIONS, planned_steps
 from tuner.protocol.lengths import expected_lengths
 from tuner.protocol.next_length import round_name
 from tuner.protocol.probe import NUM_PROBED, probe_name
@@ -57,7 +59,7 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
     check_first_guess(config)
     shortest, longest = _first_budget(config)
     first = _round_1(config, shortest, longest)
-    phases = [_sweep(config), *_cooldown(config), first]
+    phases = [_sweep(config), *_cooldown(config), *_instability_probe(config, shortest, longest), first]
     if config.workload_kind == "compute_bound":
         # Judged and reported, never adjusted.
         num_adjustments = 0
@@ -168,6 +170,25 @@ def _sweep(config: StudyConfig) -> PlannedPhase:
         max_evals=ceil(longest / cadence),
         note=f"{_END_OF_SWEEP[config.workload_kind]}; beyond the given rates only while the fastest lies on an edge",
     )
+
+
+def _instability_probe(config: StudyConfig, shortest: int, longest: int) -> list[PlannedPhase]:
+    """Only when asked for: one short run, and a run for each longer warmup while it is unstable."""
+    if not config.budget_sweep.probe_instability:
+        return []
+    least, most = planned_steps(config, shortest)[0], planned_steps(config, longest)[1]
+    return [
+        PlannedPhase(
+            name=INSTABILITY_PROBE,
+            min_trials=1,
+            max_trials=1 + len(WARMUP_LENGTHS if longest >= SHORT_BUDGET else SHORT_WARMUP_SHARES),
+            min_steps=least,
+            max_steps=most,
+            min_evals=min(least, MOST_EVALUATIONS),
+            max_evals=MOST_EVALUATIONS,
+            note="at twice the best rate, evaluated at every step; longer warmups only while it is unstable",
+        )
+    ]
 
 
 def _round_1(config: StudyConfig, shortest: int, longest: int) -> PlannedPhase:

@@ -1,8 +1,10 @@
-"""What to hold against an answer in a line each: points at an edge of the search, and the later round's own verdict."""
+"""What to hold against an answer in a line each: edges of the search, instability, the later round's own verdict."""
 
 from __future__ import annotations
 
 from tuner.config.schema import StudyConfig
+from tuner.protocol.instability import INSTABILITY
+from tuner.protocol.instability_probe import INSTABILITY_PROBE
 from tuner.protocol.space import space_of
 from tuner.records import PhaseRecord, StudyRecord
 from tuner.report.search_edges import edges_of
@@ -21,12 +23,32 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
         "better point"
         for name, edge in edges.items()
     ]
+    told += _instability(study)
     later = later_round(study)
     if later is not None:
         told.append(
             f"the verdict {found.verdict!r} is on the budget of round 1; the answer comes from {later.name}, whose own "
             f"budget is {later.verdict or 'not judged yet'}"
         )
+    return told
+
+
+def _instability(study: StudyRecord) -> list[str]:
+    """That higher rates were unstable, with what to try: the last proposal, and what an early probe found."""
+    proposed = [decision for decision in study.decisions if decision.kind == INSTABILITY]
+    told = []
+    if proposed:
+        numbers = proposed[-1].numbers
+        where = "next to the best rate" if numbers.get("is_next_to_best") else "in many trials"
+        tries = " or ".join(numbers.get("settings") or []) or "a larger budget with a longer warmup"
+        told.append(
+            f"training was unstable {where} ({numbers['num_infeasible']} of {numbers['num_trials']} trials of "
+            f"{proposed[-1].phase} infeasible): stabilised, a higher rate may do better; try {tries}, as a study of "
+            "another name"
+        )
+    probes = [decision for decision in study.decisions if decision.kind == INSTABILITY_PROBE]
+    if probes and probes[-1].numbers.get("verdict") == "unstable":
+        told.append(f"early training at twice the best rate was unstable ({probes[-1].numbers['kind']})")
     return told
 
 

@@ -31,13 +31,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestSteps:
-    """A round's best steps. `verdict` and `reason` are the stored ones, None while the phase is open."""
+    """A round's best steps. `verdict` and `reason` are the stored ones, None while the phase is open.
+
+    `num_infeasible` trials have none that counts.
+    """
 
     phase: str
     check: BudgetCheck
     marks: tuple[Mark, ...]
     verdict: str | None
     reason: str | None
+    num_infeasible: int = 0
 
 
 def best_steps(config: StudyConfig, study: StudyRecord) -> tuple[BestSteps, ...]:
@@ -66,7 +70,14 @@ def _of_phase(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) ->
         if top is not None and good is not None:
             leads = trial in check.leading_trials
             marks.append(Mark(trial=trial, best_step=top[0], first_good_step=good, in_best_group=leads))
-    return BestSteps(phase=phase.name, check=check, marks=tuple(marks), verdict=phase.verdict, reason=phase.reason)
+    return BestSteps(
+        phase=phase.name,
+        check=check,
+        marks=tuple(marks),
+        verdict=phase.verdict,
+        reason=phase.reason,
+        num_infeasible=sum(trial.outcome is not None and trial.outcome.kind == "infeasible" for trial in phase.trials),
+    )
 
 
 def bin_of(step: int, max_train_steps: int) -> int:

@@ -16,6 +16,7 @@ from tuner.records import (
     ClosePhase,
     Conclude,
     Decision,
+    EndTrials,
     GiveUp,
     Move,
     OpenPhase,
@@ -48,6 +49,8 @@ def apply(connection: Connection, study: int, move: Move) -> list[str]:
             _add_trials(connection, phase, move.trials)
         case RaiseTarget():
             _raise_target(connection, _open(connection, study, move.phase), move)
+        case EndTrials():
+            _end_trials(connection, _open(connection, study, move.phase), move)
         case ClosePhase():
             gone = _close_phase(connection, _open(connection, study, move.phase), move)
         case Conclude():
@@ -121,6 +124,16 @@ def _raise_target(connection: Connection, phase: Row[Any], move: RaiseTarget) ->
     target = max(phase.max_train_steps, move.max_train_steps)
     plan = replace(plan_of(phase.plan), max_train_steps=target)
     connection.execute(update(phases).where(phases.c.id == phase.id).values(max_train_steps=target, plan=to_json(plan)))
+
+
+def _end_trials(connection: Connection, phase: Row[Any], move: EndTrials) -> None:
+    rows = _trials(connection, phase)
+    for trial, outcome in move.outcomes.items():
+        row = rows.get(trial)
+        if row is None or row.state != "ended":
+            found = "not there" if row is None else row.state
+            raise ValueError(f"trial {trial} of {phase.name} is {found}; only an ended trial gets another outcome")
+        endings.end(connection, trial, outcome, weights_digest=row.weights_digest)
 
 
 def _close_phase(connection: Connection, phase: Row[Any], move: ClosePhase) -> list[str]:

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
-from tuner.records import TRAIN_SAMPLE, VALIDATION, Evaluation
+from tuner.records import TRAIN_SAMPLE, UPDATES, VALIDATION, Evaluation
 from tuner.training.monitor import Monitor
 from tuner.training.run import TrainingRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """All metrics of the training sample and of validation at one step."""
+    """All metrics of the training sample and of validation at one step, and what the updates up to it were like."""
 
     global_step: int
     evaluations: tuple[Evaluation, ...]
@@ -99,6 +99,7 @@ def _evaluate(run: TrainingRun, monitor: Monitor | None) -> Evaluated | NonFinit
     broken = [e for e in evaluations if not math.isfinite(e.value)]
     if broken:
         return NonFinite(global_step=step, what=f"{broken[0].split} {broken[0].metric}")
+    evaluations += tuple(Evaluation(step, UPDATES, metric, value) for metric, value in run.gradient_summary().items())
     if monitor is not None:
         monitor.after_evaluation(evaluations)
     return Evaluated(global_step=step, evaluations=evaluations, num_skipped_updates=run.num_skipped_updates)

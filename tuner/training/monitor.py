@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tuner.records import Evaluation
+from tuner.records import UPDATES, Evaluation
 from tuner.training.run import TrainingRun
 
 
@@ -37,9 +37,10 @@ class Monitor:
             self._log(run)
 
     def after_evaluation(self, evaluations: Iterable[Evaluation]) -> None:
-        """Log every metric as `<split>/<metric>`."""
+        """Log every metric as `eval_<split>/<metric>`; those of the updates as `updates/<metric>`."""
         for evaluation in evaluations:
-            self._add(f"eval_{evaluation.split}/{evaluation.metric}", evaluation.value, evaluation.global_step)
+            folder = UPDATES if evaluation.split == UPDATES else f"eval_{evaluation.split}"
+            self._add(f"{folder}/{evaluation.metric}", evaluation.value, evaluation.global_step)
 
     def close(self) -> None:
         """Write what is buffered."""

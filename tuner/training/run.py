@@ -27,6 +27,7 @@ from tuner.training.checkpoint import (
     write_checkpoint,
 )
 from tuner.training.evaluation import evaluate, on_device, seed_everything, seed_torch
+from tuner.training.gradient_norms import GradientNorms
 from tuner.training.numerics import set_global_flags
 from tuner.training.optimizer import build_optimizer, optimizer_tensors
 from tuner.training.order import DataOrder
@@ -36,8 +37,9 @@ from tuner.training.schedule import learning_rates
 from tuner.workloads.interface import Batch, Workload
 from tuner.workloads.permutation import mix
 
-_INITIAL_WEIGHTS, _BATCH, _FORWARD = 0, 1, 2
+INITIAL_WEIGHTS, _BATCH, _FORWARD = 0, 1, 2
 _OPTIMIZER = "optimizer."
+_NORMS = "updates.grad_norms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class TrainingRun:
         self._keys = RecipeKeys(static_digest(spec, workload.recipe()), spec)
         self._order = DataOrder(spec.seed, spec.global_batch_size, workload.num_examples(TRAIN_SAMPLE))
         # Drawn on the CPU: the same initial weights on every device.
-        seed_torch(mix(spec.seed, _INITIAL_WEIGHTS), torch.device("cpu"))
+        seed_torch(mix(spec.seed, INITIAL_WEIGHTS), torch.device("cpu"))
         self.model = workload.build_model().to(self.device).train()
         self._weights = weight_tensors(self.model)
         self._optimizer = build_optimizer(self.model, spec.optimizer)
@@ -84,7 +86,7 @@ class TrainingRun:
         self.seconds = {"train": 0.0, "eval": 0.0}
         self._skipped = torch.zeros((), dtype=torch.float32, device=self.device)
         self._loss_total = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._grad_norm: torch.Tensor | None = None
+        self._norms = GradientNorms(self.device)
 
     def update(self) -> None:
         """One optimizer update. Nothing is read back from the device."""
@@ -99,9 +101,11 @@ class TrainingRun:
             self._backward(batch, num_targets, mix(self.spec.seed, _FORWARD, step, micro))
         if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
-        self._grad_norm = None
         if self.spec.max_grad_norm is not None:
-            self._grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.spec.max_grad_norm, foreach=True)
+            norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.spec.max_grad_norm, foreach=True)
+        else:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None], foreach=True)
+        self._norms.record(step, norm)
         self._step_optimizer()
         self.num_targets_seen += num_targets
         self.global_step = step + 1
@@ -126,10 +130,11 @@ class TrainingRun:
 
     def grad_norm(self) -> torch.Tensor:
         """The latest update's gradient norm before clipping, on the device."""
-        if self._grad_norm is None:
-            # Without clipping no update needs it, and the gradients are still there.
-            self._grad_norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-        return self._grad_norm
+        return self._norms.of(self.global_step - 1)
+
+    def gradient_summary(self) -> dict[str, float]:
+        """What the latest updates' unclipped gradient norms were, see `GradientNorms.summary`; waits for the device."""
+        return self._norms.summary(self.global_step, self.spec.max_grad_norm)
 
     def is_finite(self) -> bool:
         """No training loss was non-finite so far; waits for the device."""
@@ -157,6 +162,7 @@ class TrainingRun:
         """Everything that a run needs to go on from here."""
         tensors = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
         tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
+        tensors[_NORMS] = self._norms.window
         facts = {
             "num_skipped_updates": self.num_skipped_updates,
             "is_finite": self.is_finite(),
@@ -185,7 +191,10 @@ class TrainingRun:
         tensors, facts = read_checkpoint(path, sha256=sha256)
         self._require_ours(path, facts)
         live = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
-        copy_into(live | {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}, tensors, path)
+        live |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
+        # Files of before the norms were kept go on without those of their last updates.
+        tensors.setdefault(_NORMS, GradientNorms(self.device).window)
+        copy_into({**live, _NORMS: self._norms.window}, tensors, path)
         if self._scaler is not None:
             self._scaler.load_state_dict(facts["scaler"])
         self.global_step = facts["global_step"]

@@ -6,17 +6,26 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 
 from tuner.config.resolve import eval_spec, execution_spec
 from tuner.config.schema import StudyConfig
 from tuner.errors import ConfigError, DataError, TunerError
-from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, ExecutionSpec, RunSpec, Value, WorkloadFacts
+from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, EvalSpec, ExecutionSpec, RunSpec, Value, WorkloadFacts
 from tuner.storage.store import Store
+from tuner.training.evaluation import evaluated_examples
 from tuner.training.numerics import numerics_segment, sharing
 from tuner.training.recipe import eval_key
 from tuner.training.run import TrainingRun
-from tuner.workloads.build import build_workload, regularisers_off, tokenizer_digest, workload_hyperparameters
+from tuner.training.scoring import untrained_loss
+from tuner.workloads.build import (
+    build_workload,
+    constant_loss,
+    regularisers_off,
+    tokenizer_digest,
+    workload_hyperparameters,
+)
 from tuner.workloads.interface import Workload
 
 
@@ -50,7 +59,7 @@ class Bench:
         self.on_progress: Callable[[int, int], None] = lambda trial, step: None
         self._folder = folder
         self._workloads: dict[tuple[tuple[str, Value], ...], Workload] = {}
-        self._initial_losses: dict[str, float] = {}
+        self._initial_losses: dict[tuple[str, EvalSpec], float] = {}
 
     def workload(self, options: Mapping[str, Value]) -> Workload:
         """The workload under a run's options, built once per worker."""
@@ -66,10 +75,14 @@ class Bench:
         return self._workloads[key]
 
     def initial_loss(self, static_digest: str, run: TrainingRun) -> float:
-        """The untrained model's loss on the training sample; measured once per recipe, on a run at step 0."""
-        if static_digest not in self._initial_losses:
-            self._initial_losses[static_digest] = run.evaluate(TRAIN_SAMPLE)["loss"]
-        return self._initial_losses[static_digest]
+        """The untrained model's loss on the training sample; measured once per recipe and sample, on a run at step 0.
+
+        The sample is part of it: an early probe evaluates a smaller one.
+        """
+        key = (static_digest, run.eval_spec)
+        if key not in self._initial_losses:
+            self._initial_losses[key] = run.evaluate(TRAIN_SAMPLE)["loss"]
+        return self._initial_losses[key]
 
     def execution(self, spec: RunSpec) -> ExecutionSpec:
         """How this worker carries out a run."""
@@ -103,7 +116,18 @@ class Bench:
             regularisers_off=regularisers_off(self.config.workload, folder=self._folder),
             workload_digest=eval_key(eval_spec(self.config), workload.recipe(), self.config.training.precision),
             tokenizer_digest=tokenizer_digest(workload),
+            constant_loss=self._constant_loss(workload),
         )
+
+    def _constant_loss(self, workload: Workload) -> float | None:
+        """What a run must beat to have learned anything: the best constant prediction, else the untrained model."""
+        spec = eval_spec(self.config)
+        examples = evaluated_examples(workload.num_examples(TRAIN_SAMPLE), TRAIN_SAMPLE, spec)
+        known = constant_loss(workload, TRAIN_SAMPLE, examples)
+        if known is None:
+            execution = execution_spec(self.config, device=self.device, eval_every_steps=1)
+            known = untrained_loss(workload, spec, seed=self.config.seed, execution=execution)
+        return known if isfinite(known) else None
 
 
 def _about_user_code(name: str, error: Exception) -> str:

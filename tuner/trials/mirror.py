@@ -15,9 +15,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from tuner.config.schema import Dimension, StudyConfig
+from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
+from tuner.trials.facts import stored_facts
 from tuner.trials.outcomes import optuna_end
+
+SWEEP_KINDS = ("budget_sweep", "cooldown", "instability_probe")
+"""Phases whose rates are not the search space's."""
 
 TRIAL_ATTRIBUTE = "tuner_trial"
 """User attribute of an Optuna trial: the id of our trial."""
@@ -35,15 +40,19 @@ class Mirror:
     def sync(self, record: StudyRecord) -> None:
         """Add every started trial that Optuna lacks, and end every ended one that still runs there.
 
-        Optuna's ended trials cannot be changed: where a fit may still cut others short, they end with their phase.
+        Optuna's ended trials cannot be changed: where a fit may still cut others short, they end with their phase. So
+        does one that may yet be named collapsed.
         """
+        facts = stored_facts(record)
+        constant_loss = None if facts is None else facts.constant_loss
         for phase in record.phases:
             started = [trial for trial in phase.trials if trial.state != "waiting" and trial.trial not in self._ended]
             may_be_cut = phase.plan.stop_when_dominated and not phase.is_closed
             for trial in started:
                 if trial.trial not in self._ids_of(phase, record.name):
                     self._add(phase, trial, record=record)
-                if trial.is_ended and not may_be_cut:
+                may_be_named = not phase.is_closed and may_collapse(constant_loss, record, trial)
+                if trial.is_ended and not may_be_cut and not may_be_named:
                     self._end(phase, trial, record=record)
 
     def close(self) -> None:
@@ -112,7 +121,7 @@ class Mirror:
     def _distributions(
         self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord
     ) -> dict[str, BaseDistribution]:
-        space = {} if phase.plan.kind in ("budget_sweep", "cooldown") else space_of(self._config, record.decisions)
+        space = {} if phase.plan.kind in SWEEP_KINDS else space_of(self._config, record.decisions)
         rates = self._config.budget_sweep.learning_rates
         sweep = Dimension(low=rates.low, high=rates.high, scale="log")
         tried = {name: [other.params.get(name) for other in phase.trials] for name in trial.params}

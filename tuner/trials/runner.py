@@ -29,6 +29,8 @@ from tuner.trials.bench import Bench
 from tuner.trials.heartbeat import Heartbeat
 
 Ending = Literal["ended", "paused", "released"]
+WITHOUT_MODEL = ("budget_sweep", "instability_probe")
+"""Phases among whose trials no model is ever chosen: they keep no best weights."""
 
 
 def run_trial(claim: Claim, bench: Bench) -> Ending:
@@ -150,7 +152,7 @@ class _Attempt:
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
-        if not self._plan.is_sweep and self._is_best_at(event.global_step):
+        if self._plan.kind not in WITHOUT_MODEL and self._is_best_at(event.global_step):
             self._best_weights = self._run.copy_weights()
         self._bench.on_progress(self._trial.trial, event.global_step)
 
@@ -167,7 +169,8 @@ class _Attempt:
             curve = self._curve(TRAIN_SAMPLE, fit.metric)
             if curve and curve[-1][0] == step and curve[-1][1] <= fit.at_most:
                 return Outcome("complete", "fitted")
-        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss):
+        dense = self._plan.kind == "instability_probe"
+        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss, at_every_step=dense):
             return Outcome("infeasible", "diverged")
         if fit is not None and self._plan.stop_when_dominated:
             bound = self._store.stop_step(self._claim.study, self._plan.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,6 +87,24 @@ def tokenizer_digest(workload: Workload) -> str:
     return str(tokenizer["digest"]) if isinstance(tokenizer, dict) else ""
 
 
+def constant_loss(workload: Workload, split: str, indices: NDArray[np.int64]) -> float | None:
+    """The loss of a constant predictor on these examples; None where the workload does not tell it.
+
+    Raises:
+        ConfigError: what a user's class tells is no finite number.
+    """
+    tell = getattr(workload, "constant_loss", None)
+    value = None if tell is None else tell(split, indices)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+        raise ConfigError(
+            f"workload.class: constant_loss({split!r}, ...) returned {value!r}; return the loss per target of the best "
+            "constant prediction as a number, or None if it is unknown"
+        )
+    return float(value)
+
+
 class DeclaredWorkload:
     """A user's workload with its provenance added to the recipe."""
 
@@ -111,6 +130,10 @@ class DeclaredWorkload:
 
     def score_sums(self, model: torch.nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         return self._workload.score_sums(model, batch)
+
+    def constant_loss(self, split: str, indices: NDArray[np.int64]) -> float | None:
+        tell = getattr(self._workload, "constant_loss", None)
+        return None if tell is None else tell(split, indices)
 
     def recipe(self) -> Mapping[str, Any]:
         return {"kind": "python", "own": dict(self._workload.recipe()), **self._provenance}

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from tuner.config.model_sizes import resolved_sizes, vocab_size
 from tuner.config.schema import CausalLMWorkload
 from tuner.workloads.architectures import ATTENTION, new_transformer
-from tuner.workloads.interface import Batch
+from tuner.workloads.interface import Batch, entropy
 from tuner.workloads.text import END_OF_DOCUMENT, Tokens, TokenSplits
 
 CAUSAL_LM_VERSION = 1
@@ -57,6 +57,10 @@ class CausalLM:
 
     def score_sums(self, model: torch.nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         return {"loss": self.loss_sum(model, batch)}
+
+    def constant_loss(self, split: str, indices: NDArray[np.int64]) -> float:
+        """The unigram entropy of the examples' targets."""
+        return entropy(self._examples[split][indices][:, 1:].ravel())
 
     def recipe(self) -> Mapping[str, Any]:
         return {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tuner.errors import DataError
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
-from tuner.workloads.interface import Batch
+from tuner.workloads.interface import Batch, entropy
 
 Arrays = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
 
@@ -68,6 +68,12 @@ class ArrayClassification(ABC):
             "error": len(batch["labels"]) - num_right,
             "accuracy": num_right,
         }
+
+    def constant_loss(self, split: str, indices: NDArray[np.int64]) -> float | None:
+        """The entropy of the examples' class frequencies; unknown where a subclass scores another loss."""
+        if type(self).score_sums is not ArrayClassification.score_sums:
+            return None
+        return entropy(self._tensors[split][1].numpy()[indices])
 
     def recipe(self) -> Mapping[str, Any]:
         """The data's digest; class, source, options and versions are added where the class is built (`build.py`)."""

@@ -56,3 +56,25 @@ class Workload(Protocol):
         JSON values only. Two workloads with equal recipes train to equal weights.
         """
         ...
+
+
+class TellsConstantLoss(Protocol):
+    """What a workload may tell beside: then a run that learned nothing is known by it (PROTOCOL 6, collapsed)."""
+
+    def constant_loss(self, split: str, indices: NDArray[np.int64]) -> float | None:
+        """The lowest "loss" per target that one prediction for all of these examples can have; None if unknown.
+
+        For classes and tokens that is the entropy of their frequencies, see `entropy`.
+        """
+        ...
+
+
+def entropy(targets: NDArray[np.integer[Any]]) -> float:
+    """Cross-entropy, in nats per target, of the best constant prediction: the frequencies of the targets themselves.
+
+    >>> round(entropy(np.array([0, 0, 1, 1])), 4)
+    0.6931
+    """
+    _, counts = np.unique(targets, return_counts=True)
+    shares = counts / counts.sum()
+    return float(-(shares * np.log(shares)).sum())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from tuner.report.canvas import BLUE, EARLY_BAND, INK, LATE_BAND, SKY, count_axis, new_figure, styled
+from tuner.report.canvas import BLUE, EARLY_BAND, INK, LATE_BAND, RED, SKY, count_axis, new_figure, styled
 from tuner.report.distribution import NUM_BINS, BestSteps, histogram
 
 TICKS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -28,7 +29,10 @@ def draw_best_steps(found: BestSteps) -> Figure:
     lower.set_xticks(TICKS, [_tick(share, check.max_train_steps) for share in TICKS])
     lower.set_xlabel("share of the budget, and updates")
     handles = [Patch(color=BLUE, label="best quarter, at least 4"), Patch(color=SKY, label="other feasible trials")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    crosses = Line2D(
+        [], [], ls="", marker="x", color=RED, mew=1.8, label=f"{found.num_infeasible} infeasible, not drawn"
+    )
+    figure.legend(handles=[*handles, crosses] if found.num_infeasible else handles, loc="outside lower center", ncols=3)
     return figure
 
 

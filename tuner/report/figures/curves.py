@@ -23,12 +23,16 @@ DASHES: dict[str, str] = {"stopped": ":", "infeasible": "--", "unfinished": "-."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveLine:
-    """One trial's curve; `label` names it at the right edge if it leads."""
+    """One trial's curve; `label` names it at the right edge if it leads.
+
+    An infeasible trial may have none: it is marked where it ended, at `last_step`, on the worse side.
+    """
 
     label: str
     curve: Curve
     role: Role
     best: tuple[int, float] | None
+    last_step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,8 @@ def draw_curves(picture: CurvesPicture) -> Figure:
     colours = dict(zip([line.label for line in picture.lines if line.role == "leading"], CYCLE, strict=False))
     for line in sorted(picture.lines, key=lambda line: line.role == "leading"):
         _draw_line(axes, line, colours.get(line.label, RED if line.role == "infeasible" else GREY))
+        if line.role == "infeasible":
+            _mark_infeasible(axes, line, worse=high if picture.direction == "minimize" else low)
     ends = [(line.curve[-1][1], line.label, colours[line.label]) for line in picture.lines if line.label in colours]
     label_lines(axes, ends)
     step_axis(axes)
@@ -96,7 +102,6 @@ def focus_range(values: Sequence[float], direction: Direction) -> tuple[float, f
 def _draw_line(axes: Axes, line: CurveLine, colour: str) -> None:
     steps, values = [step for step, _ in line.curve], [value for _, value in line.curve]
     leads = line.role == "leading"
-    low, high = axes.get_ylim()
     shade = 1.0 if leads or line.role == "infeasible" else 0.75
     axes.plot(
         steps,
@@ -108,11 +113,15 @@ def _draw_line(axes: Axes, line: CurveLine, colour: str) -> None:
         marker="." if len(steps) == 1 else None,
         zorder=3 if leads else 2,
     )
-    if line.role == "infeasible":
-        axes.plot(steps[-1:], [min(max(values[-1], low), high)], "x", color=RED, ms=7, mew=1.8, clip_on=False, zorder=5)
-    elif line.best is not None:
+    if line.role != "infeasible" and line.best is not None:
         size = 6.5 if leads else 4.5
         axes.plot(*[[part] for part in line.best], "o", color=colour, ms=size, mec="white", mew=0.9, zorder=4)
+
+
+def _mark_infeasible(axes: Axes, line: CurveLine, *, worse: float) -> None:
+    low, high = axes.get_ylim()
+    step, value = line.curve[-1] if line.curve else (line.last_step, worse)
+    axes.plot([step], [min(max(value, low), high)], "x", color=RED, ms=7, mew=1.8, clip_on=False, zorder=5)
 
 
 def _legend(picture: CurvesPicture) -> list[Line2D]:

@@ -46,7 +46,9 @@ def _picture(source: Source, phase: PhaseRecord) -> CurvesPicture:
     ranked = rank_by_best_mean(feasible_curves(source.study, phase), phase.plan.eval.direction)
     named = set(ranked[:NUM_NAMED])
     lines = tuple(
-        line for trial in phase.trials if (line := _line(source, phase, trial, is_named=trial.trial in named)).curve
+        line
+        for trial in phase.trials
+        if (line := _line(source, phase, trial, is_named=trial.trial in named)).curve or line.role == "infeasible"
     )
     decays = {
         trial.spec.max_train_steps - trial.spec.schedule.decay_steps
@@ -67,7 +69,10 @@ def _line(source: Source, phase: PhaseRecord, trial: TrialRecord, *, is_named: b
     curve = source.study.curve(trial.trial, VALIDATION, phase.plan.eval.metric)
     top = best(curve, phase.plan.eval.direction)
     label = f"{trial.trial}: {top[1]:.4g}" if top else str(trial.trial)
-    return CurveLine(label=label, curve=curve, role="leading" if is_named else _role(trial), best=top)
+    role = "leading" if is_named else _role(trial)
+    return CurveLine(
+        label=label, curve=curve, role=role, best=top, last_step=curve[-1][0] if curve else trial.last_step
+    )
 
 
 def _role(trial: TrialRecord) -> Role:
@@ -84,5 +89,5 @@ def _role(trial: TrialRecord) -> Role:
 
 def _end_of(phase: PhaseRecord, lines: tuple[CurveLine, ...]) -> int:
     """The budget; for a sweep, which most often ends before its last rung, the longest curve."""
-    longest = max((line.curve[-1][0] for line in lines), default=1)
+    longest = max((line.last_step for line in lines), default=1)
     return longest if phase.plan.kind == "budget_sweep" else phase.plan.max_train_steps

@@ -103,7 +103,8 @@ def _picture(source: Source, phase: PhaseRecord, found: Standings | None) -> Swe
             curve=curves[trial.trial],
         )
         for trial in phase.trials
-        if curves[trial.trial]
+        # A rate that blew up before its first evaluation has no curve, and is a point of the grid all the same.
+        if curves[trial.trial] or (trial.outcome is not None and trial.outcome.kind == "infeasible")
     )
     return SweepPicture(metric=metric, at_most=None if fit is None else fit.at_most, points=points)
 
