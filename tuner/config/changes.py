@@ -76,6 +76,8 @@ def _differences(old: Any, new: Any, path: KeyPath, change: Change) -> Iterator[
 def _plain(value: Any) -> Json:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value.model_dump(mode="python", by_alias=True) if isinstance(value, Section) else value
 
 

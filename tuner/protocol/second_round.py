@@ -18,6 +18,7 @@ from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retuned_length
 from tuner.protocol.rounds import GROWTH, distinct, feasible
 from tuner.protocol.runs import decay_steps, lengthened, trial_seed
+from tuner.protocol.scientific import asked, best_of_each_first
 from tuner.protocol.words import json_safe, number, point, steps
 from tuner.records import Decision, OpenPhase, PhasePlan, PhaseRecord, RunSpec, StudyRecord, TrialPlan, TrialRecord
 
@@ -74,7 +75,7 @@ def open_round_2(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) 
     else:
         multiple, why = budget_multiple(config, base)
         budget = max(1, round(multiple * carried))
-    best = distinct(ranked(base))[: config.round_2.num_trials]
+    best = best_of_each_first(distinct(ranked(base)), asked(config))[: config.round_2.num_trials]
     decay = retuned_length(study)
     specs = [_extended(config, trial.spec, carried=carried, budget=budget, decay=decay) for trial in best]
     trials = [
