@@ -220,10 +220,11 @@ def _overlaps(branch: Branch, paths: dict[str, KeyPath]) -> Iterator[Problem]:
     for label in branch.labels:
         name = setting_of(label)
         if first.setdefault(name, label) != label:
+            earlier, later = sorted([paths[first[name]], paths[label]], key=str)
             where = f" in trials with {told(branch.chosen)}" if branch.chosen else ""
             yield Problem(
-                path=paths[label],
-                message=f"{_together(paths[first[name]])}{where}; {EXCLUDE}",
+                path=later,
+                message=f"{_together(earlier)}{where}; {EXCLUDE}",
             )
 
 

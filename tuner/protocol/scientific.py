@@ -1,7 +1,7 @@
-"""What the study asks about: the scientific values, what the budget was derived under, and who goes on for each of them.
+"""What the study asks about: the scientific values, what the budget was derived under, and who goes on for each.
 
-After the playbook's scientific, nuisance and fixed hyperparameters (PROTOCOL 3): a comparison is of the best points, each
-tuned with equally many trials.
+After the playbook's scientific, nuisance and fixed hyperparameters (PROTOCOL 3): what is compared are the best points
+of each value, tuned with equally many trials.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from tuner.config.schema import StudyConfig, Training
 from tuner.config.spaces import scientific_names, scientific_values, setting_of
 from tuner.protocol.words import point
 from tuner.records import Params, TrialRecord, Value
+
+MAX_LISTED = 8
+"""So many scientific values are written out."""
 
 
 def asked(config: StudyConfig) -> tuple[str, ...]:
@@ -36,11 +39,21 @@ def best_of_each_first(ranked: Sequence[TrialRecord], names: Sequence[str]) -> l
 def told_even(config: StudyConfig) -> str:
     """How many trials each scientific value gets, for a decision; empty where nothing is asked."""
     names, values = asked(config), scientific_values(config.given_space)
-    if not names:
+    return f"each of the {len(values)} values of {', '.join(names)} gets {_share(config)} of them" if names else ""
+
+
+def describe_space(config: StudyConfig) -> str:
+    """One sentence for a study that asks something, or whose dimensions depend on each other; empty for any other."""
+    space, names = config.given_space, asked(config)
+    if not names and not any(dimension.when for dimension in space.values()):
         return ""
-    fewest, rest = divmod(config.round_1.num_trials, len(values))
-    each = f"{fewest}" if not rest else f"{fewest} or {fewest + 1}"
-    return f"each of the {len(values)} values of {', '.join(names)} gets {each} of them"
+    nuisance = ", ".join(label for label, dimension in space.items() if dimension.role == "nuisance")
+    if not names:
+        return f"search_space: {nuisance}; each exists only under its conditions"
+    values = scientific_values(space)
+    listed = [*map(point, values[:MAX_LISTED]), *(["..."] if len(values) > MAX_LISTED else [])]
+    tuned = f"; tuned for each: {nuisance}" if nuisance else ""
+    return f"search_space: asks about {'; '.join(listed)}, with {_share(config)} trials of round_1 each{tuned}"
 
 
 def sweep_values(config: StudyConfig, switched_off: Mapping[str, Value]) -> dict[str, Value]:
@@ -76,6 +89,11 @@ def why_not_widened(config: StudyConfig) -> str:
     if any(setting_of(label) == "learning_rate" and space[label].when for label in space):
         return "no rate range is widened, since the rates depend on another setting"
     return ""
+
+
+def _share(config: StudyConfig) -> str:
+    fewest, rest = divmod(config.round_1.num_trials, len(scientific_values(config.given_space)))
+    return f"{fewest} or {fewest + 1}" if rest else f"{fewest}"
 
 
 def _option(config: StudyConfig, name: str) -> Value:
