@@ -16,8 +16,13 @@ from tuner.analysis.best_steps import sign_of
 from tuner.analysis.transfer import point_key
 from tuner.records import Direction, TrialRecord, Value
 
-DEVIATIONS = 2.0
-"""A difference counts from so many of its own standard deviations on (ours)."""
+STUDENT = (12.7, 4.3, 3.2, 2.8, 2.6, 2.4, 2.4, 2.3, 2.3, 2.2)
+"""Student's two-sided 95 % quantiles for 1, 2, ... degrees of freedom; about 2 beyond these."""
+
+
+def deciding_deviations(freedom: int) -> float:
+    """From how many of its standard deviations on a difference counts: more where few replicas tell what those are."""
+    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,9 @@ Transferability = Literal["likely", "might", "unlikely", "unknown"]
 
 _TRANSFER: dict[str, tuple[Transferability, str]] = {
     "learning_rate": ("unlikely", "learning-rate schedule"),
-    **dict.fromkeys(("beta1", "beta2", "epsilon", "momentum", "max_grad_norm"), ("might", "optimizer setting")),
+    **dict.fromkeys(
+        ("optimizer", "beta1", "beta2", "epsilon", "momentum", "max_grad_norm"), ("might", "optimizer setting")
+    ),
     **dict.fromkeys(("weight_decay", "dropout", "label_smoothing"), ("might", "regularisation")),
     **dict.fromkeys(("hidden_size", "num_layers", "num_heads", "intermediate_size"), ("likely", "architecture")),
 }

@@ -7,9 +7,10 @@ that happened to go on would flatter them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
-from tuner.analysis.isolation import DEVIATIONS, IsolatedValue, Isolation, isolate
-from tuner.analysis.seeds import pooled_seed_deviation
+from tuner.analysis.isolation import IsolatedValue, Isolation, deciding_deviations, isolate
+from tuner.analysis.seeds import degrees_of_freedom, pooled_seed_deviation
 from tuner.config.condition_rules import OPTIMIZER_SETTINGS, entries
 from tuner.config.scales import grid_axis
 from tuner.config.schema import StudyConfig, Training
@@ -29,14 +30,15 @@ class RoundIsolation:
     phase: PhaseRecord
     isolation: Isolation
     seed_deviation: float | None
+    num_deviations: float
+    """From so many standard deviations on a difference counts."""
 
 
 def isolations(config: StudyConfig, study: StudyRecord) -> dict[str, list[RoundIsolation]]:
     """Every scientific hyperparameter with the rounds that say something about it, in their order."""
     rounds = [phase for phase in judged_rounds(study) if any(trial.is_ended for trial in phase.trials)]
-    deviation = pooled_seed_deviation(
-        [value_of(trial) for trial in trials] for phase in rounds for trials in replicas(phase).values()
-    )
+    seeds = [[value_of(trial) for trial in trials] for phase in rounds for trials in replicas(phase).values()]
+    deviation, freedom = pooled_seed_deviation(seeds), degrees_of_freedom(seeds)
     return {
         name: [
             RoundIsolation(
@@ -49,6 +51,7 @@ def isolations(config: StudyConfig, study: StudyRecord) -> dict[str, list[RoundI
                     seed_deviation=deviation,
                 ),
                 seed_deviation=deviation,
+                num_deviations=deciding_deviations(freedom) if freedom else inf,
             )
             for phase in rounds
         ]
@@ -77,15 +80,16 @@ def claim(found: RoundIsolation) -> str:
         known = "unknown" if found.seed_deviation is None else "zero"
         return f"Undecided: {best} leads with {metric} {value}, {ahead}, but the seed deviation is {known}."
     apart = f"{second.deviations:.1f} standard deviations of the difference"
-    if second.deviations < DEVIATIONS:
-        return f"Undecided: {best} leads with {metric} {value}, {ahead}, only {apart}."
+    if not is_decided(found):
+        needed = f"{found.num_deviations:g} would decide"
+        return f"Undecided: {best} leads with {metric} {value}, {ahead}: {apart}, where {needed}."
     return f"{best} is best: {metric} {value}, {ahead} ({apart})."
 
 
 def is_decided(found: RoundIsolation) -> bool:
     """Whether the best value is ahead by more than seeds explain."""
     ranked = found.isolation.ranked
-    return len(ranked) > 1 and ranked[1].deviations is not None and ranked[1].deviations >= DEVIATIONS
+    return len(ranked) > 1 and ranked[1].deviations is not None and ranked[1].deviations >= found.num_deviations
 
 
 def claims(config: StudyConfig, study: StudyRecord) -> list[str]:

@@ -34,10 +34,14 @@ class IsolationPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsolationPanel:
-    """One scientific hyperparameter; `values` in the order in which they stand from left to right."""
+    """One scientific hyperparameter; `values` in the order in which they stand from left to right.
+
+    `best` holds the value of each one's best point, a mean over seeds; `None` where it has none.
+    """
 
     name: str
     values: tuple[str, ...]
+    best: tuple[float | None, ...]
     points: tuple[IsolationPoint, ...]
 
 
@@ -71,16 +75,14 @@ def _draw_panel(axes: Axes, panel: IsolationPanel, look: dict[str, tuple[str, st
     axes.set_xticks(range(len(panel.values)), panel.values, rotation=rotation, ha=side)
     axes.set_xlim(-0.6, len(panel.values) - 0.4)
     axes.set_xlabel(panel.name)
-    best: dict[int, float] = {}
-    for place, value in enumerate(panel.values):
+    for place, (value, best) in enumerate(zip(panel.values, panel.best, strict=True)):
         column = [point for point in panel.points if point.x == value]
         for x, point in zip(_spread(place, len(column)), column, strict=True):
             _draw_point(axes, point, x, look=look[point.phase], worse=worse)
             if point.is_best and point.value is not None:
-                best[place] = point.value
                 axes.plot([x], [point.value], "o", mfc="none", mec=INK, ms=13, mew=1.4, zorder=5)
-    for place, top in best.items():
-        axes.plot([place - WIDTH * 0.7, place + WIDTH * 0.7], [top, top], color=INK, lw=1.4, zorder=2)
+        if best is not None:
+            axes.plot([place - WIDTH * 0.7, place + WIDTH * 0.7], [best, best], color=INK, lw=1.4, zorder=2)
 
 
 def _draw_point(axes: Axes, point: IsolationPoint, x: float, *, look: tuple[str, str], worse: float) -> None:
@@ -111,7 +113,17 @@ def _legend(
     ]
     if any(point.is_best for point in points):
         handles.append(
-            Line2D([], [], ls="-", color=INK, marker="o", mfc="none", mec=INK, ms=11, label="the best of its value")
+            Line2D(
+                [],
+                [],
+                ls="-",
+                color=INK,
+                marker="o",
+                mfc="none",
+                mec=INK,
+                ms=11,
+                label="the best point of its value, mean over seeds",
+            )
         )
     if any(point.value is not None and not limits[0] <= point.value <= limits[1] for point in points):
         handles.append(Line2D([], [], ls="", marker="o", mfc="white", color=MUTED, mew=1.1, label="worse than shown"))

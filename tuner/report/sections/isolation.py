@@ -56,6 +56,7 @@ def _panel(rounds: list[RoundIsolation]) -> IsolationPanel:
     name, decided = rounds[0].isolation.name, deciding(rounds)
     best = {value.best_trial for value in decided.isolation.values}
     values = dict.fromkeys(value_text(value.value) for each in rounds for value in each.isolation.values)
+    tops = {value_text(value.value): value.best_value for value in decided.isolation.values}
     points = tuple(
         IsolationPoint(
             x=value_text(trial.params[name]),
@@ -67,7 +68,7 @@ def _panel(rounds: list[RoundIsolation]) -> IsolationPanel:
         for trial in trials_of(each.phase)
         if name in trial.params
     )
-    return IsolationPanel(name=name, values=tuple(values), points=points)
+    return IsolationPanel(name=name, values=tuple(values), best=tuple(map(tops.get, values)), points=points)
 
 
 def _evidence(last: list[RoundIsolation]) -> tuple[str, ...]:
