@@ -125,8 +125,7 @@ def test_the_figure_shows_every_trial_and_rings_the_best_of_each_value() -> None
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_every_scientific_hyperparameter_has_a_panel(count: int) -> None:
     points = (IsolationPoint(x="a", value=1.0, phase="round_1", is_best=True),)
-    panels = tuple(
-        IsolationPanel(name=f"h{i}", values=("a", "b"), best=(1.0, None), points=points) for i in range(count)
-    )
+    names = [f"h{place}" for place in range(count)]
+    panels = tuple(IsolationPanel(name=name, values=("a", "b"), best=(1.0, None), points=points) for name in names)
     figure = draw_isolation(panels, metric="loss", direction="minimize", phases=("round_1",))
     assert [axes.get_xlabel() for axes in figure.get_axes() if axes.get_visible()] == names

@@ -18,8 +18,8 @@ from tuner.report.figures.curves import focus_range
 SHAPES = ("o", "s", "D", "^", "v", "P")
 WIDTH = 0.5
 """Share of a value's column that its trials spread over."""
-MAX_LABEL = 14
-"""Longer names of values, or more than a few of them, are written aslant."""
+ROOM = 96
+"""Characters that fit side by side over the whole width; names of values that need more are written aslant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,9 @@ def draw_isolation(
 
 
 def _draw_panel(axes: Axes, panel: IsolationPanel, look: dict[str, tuple[str, str]], *, worse: float) -> None:
-    slanted = len(panel.values) > 6 or max(map(len, panel.values), default=0) > MAX_LABEL
+    place_in_figure = axes.get_subplotspec()
+    room = ROOM / (place_in_figure.get_gridspec().ncols if place_in_figure is not None else 1)
+    slanted = len(panel.values) * (2 + max(map(len, panel.values), default=0)) > room
     rotation, side = (25, "right") if slanted else (0, "center")
     axes.set_xticks(range(len(panel.values)), panel.values, rotation=rotation, ha=side)
     axes.set_xlim(-0.6, len(panel.values) - 0.4)
