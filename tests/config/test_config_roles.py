@@ -163,6 +163,14 @@ def test_endless_combinations_are_refused_in_no_time(tmp_path: Path) -> None:
     assert any("combine to more than 1,000" in line for line in complaints(tmp_path, CLASSIFIER, many))
 
 
+def test_endless_combinations_of_conditions_are_refused_too(tmp_path: Path) -> None:
+    names = [f"w{index}" for index in range(9)]
+    many = [f"search_space.{name}={{choices: [1, 2, 3, 4, 5]}}" for name in names]
+    last = f"search_space.width.when={{{', '.join(f'{name}: 1' for name in names)}}}"
+    found = complaints(tmp_path, CLASSIFIER, [*many, last])
+    assert any("its conditions combine to more than 1,000 cases; use fewer" in line for line in found)
+
+
 def test_a_changed_condition_is_a_change_of_the_study(tmp_path: Path) -> None:
     old, new = load(tmp_path, ROLES).config, load(tmp_path, ROLES, ["search_space.learning_rate.1.high=2.0"]).config
     assert [change.path for change in compare(old, new)] == ["search_space.learning_rate"]

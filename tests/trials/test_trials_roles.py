@@ -139,3 +139,18 @@ def test_optuna_shows_same_named_hyperparameters_under_names_of_their_own(tmp_pa
     assert isinstance(study.trials[0].distributions[labels["adamw"]], FloatDistribution)
     assert isinstance(study.trials[1].distributions[labels["sgd"]], CategoricalDistribution)
     assert any("width" in mirrored.params for mirrored in study.trials)
+
+
+def test_points_of_a_stretch_keep_their_conditions() -> None:
+    space = {
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"},
+        "optimizer": {"choices": ["adamw", "sgd"]},
+        "beta1": {"low": 0.8, "high": 0.99, "when": {"optimizer": "adamw"}},
+    }
+    config = config_of("tpe", num_trials=16, search_space=space)
+    known = propose(config, config.given_space, PhaseRecord(plan=PLAN), num_points=4)
+    phase = PhaseRecord(plan=PLAN, trials=ended([dict(point) for point in known], 0))
+    points = propose(config, config.given_space, phase, num_points=6, within={"learning_rate": (1e-2, 3e-2)})
+    assert all(1e-2 <= float(str(point["learning_rate"])) <= 3e-2 for point in points)
+    assert all(("beta1" in point) == (point["optimizer"] == "adamw") for point in points)
+    assert {point["optimizer"] for point in points} == {"adamw", "sgd"}
