@@ -173,7 +173,7 @@ def test_endless_combinations_of_conditions_are_refused_too(tmp_path: Path) -> N
 
 def test_a_changed_condition_is_a_change_of_the_study(tmp_path: Path) -> None:
     old, new = load(tmp_path, ROLES).config, load(tmp_path, ROLES, ["search_space.learning_rate.1.high=2.0"]).config
-    assert [change.path for change in compare(old, new)] == ["search_space.learning_rate"]
+    assert [change.path for change in compare(old, new)] == ["search_space.learning_rate.1.high"]
     assert not compare(old, load(tmp_path, ROLES).config)
 
 

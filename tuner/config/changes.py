@@ -67,10 +67,17 @@ def _differences(old: Any, new: Any, path: KeyPath, change: Change) -> Iterator[
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
             yield from _differences(old.get(key, NOT_SET), new.get(key, NOT_SET), (*path, key), change)
+    elif _are_sections(old) and _are_sections(new) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, (*path, index), change)
     elif hasattr(old, "kind") and hasattr(new, "kind"):
         yield SettingChange(path=dotted((*path, "kind")), old=old.kind, new=new.kind, change=change)
     elif _canonical(old) != _canonical(new):
         yield SettingChange(path=dotted(path), old=_plain(old), new=_plain(new), change=change)
+
+
+def _are_sections(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, Section) for item in value)
 
 
 def _plain(value: Any) -> Json:

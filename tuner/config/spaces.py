@@ -139,6 +139,11 @@ def under(space: Space, value: Params) -> dict[str, Dimension]:
     return found
 
 
+def is_under(value: Params, params: Params) -> bool:
+    """Whether a point has this scientific value."""
+    return all(name in params and is_same(params[name], each) for name, each in value.items())
+
+
 def num_distinct(space: Space) -> int | None:
     """How many points a space holds; None for one with a range of real numbers, which holds any number."""
     total = 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from tuner.config.schema import Dimension, StudyConfig
-from tuner.config.spaces import grid_points, scientific_values, under
+from tuner.config.spaces import grid_points, is_under, scientific_values, under
 from tuner.protocol.generations import num_startup
 from tuner.records import PhaseRecord, Value
 from tuner.trials.search import halton_points
@@ -33,7 +33,7 @@ def propose(
     found: dict[int, dict[str, Value]] = {}
     for turn, value in enumerate(values):
         numbers = [number for number in range(first, first + num_points) if number % len(values) == turn]
-        own = replace(phase, trials=tuple(t for t in phase.trials if t.number % len(values) == turn))
+        own = replace(phase, trials=tuple(trial for trial in phase.trials if is_under(value, trial.params)))
         points = _under(config, under(space, value), own, numbers=numbers, within=within, start=first)
         found |= {number: dict(sorted({**value, **each}.items())) for number, each in zip(numbers, points, strict=True)}
     return [found[number] for number in sorted(found)]
