@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_trials_adaptive import PLAN, config_of
 
-from tuner.config.scales import grid_axis, grid_points, place, share_of
+from tuner.config.scales import grid_axis, place, share_of
 from tuner.config.schema import Dimension
+from tuner.config.spaces import grid_points
 from tuner.records import PhaseRecord
 from tuner.trials.proposals import propose
 

@@ -44,6 +44,7 @@ def answer_command(
     from tuner.config.canonical import config_from_json
     from tuner.errors import NoAnswer
     from tuner.report.answer_caveats import answer_caveats
+    from tuner.report.isolations import claims
     from tuner.report.payloads import answer_payload, as_text
     from tuner.report.so_far import answer_so_far
     from tuner.report.wording import reasons
@@ -53,14 +54,16 @@ def answer_command(
     if form is Form.training_arguments:
         _print_training_arguments(study, stored, as_json=as_json)
         return
-    caveats = answer_caveats(config_from_json(stored), study)
+    config = config_from_json(stored)
+    caveats, isolation = answer_caveats(config, study), claims(config, study)
     if as_json:
-        print(as_text(answer_payload(study, answer_so_far(study), why=reasons(study), caveats=caveats)))
+        found = answer_so_far(study)
+        print(as_text(answer_payload(study, found, why=reasons(study), caveats=caveats, isolation=isolation)))
     else:
         # The reason of a study without an answer is told once, by the error below.
         told = [reason for reason in reasons(study) if study.answer is not None or reason != study.reason]
-        lines = [*answer_lines(study), *(f"caveat: {caveat}" for caveat in caveats), *(f"- {why}" for why in told)]
-        for line in lines:
+        held_against = (f"caveat: {caveat}" for caveat in caveats)
+        for line in [*answer_lines(study), *isolation, *held_against, *(f"- {why}" for why in told)]:
             print(plain(line))
     if study.state == "no_answer":
         raise NoAnswer(f"{study.name} ended without an answer: {study.reason or 'no reason was stored'}")

@@ -44,6 +44,7 @@ def check_command(
     from tuner.forecast.disk import checkpoint_bytes
     from tuner.forecast.examples import count_train_examples
     from tuner.protocol.plan import closed_form_plan
+    from tuner.protocol.scientific import describe_space
 
     loaded = load_study(study, overrides or [])
     plan = closed_form_plan(loaded.config)
@@ -55,6 +56,8 @@ def check_command(
     print(plain(examples.told))
     if loaded.config.search_space == "auto":
         print(plain(describe_auto(loaded.config)))
+    if asked := describe_space(loaded.config):
+        print(plain(asked))
     most = sum(phase.max_trials * phase.max_steps for phase in plan)
     least = sum(phase.min_trials * phase.min_steps for phase in plan)
     print(f"in all {_range(least, most)} updates, before sharing")

@@ -67,23 +67,23 @@ def _differences(old: Any, new: Any, path: KeyPath, change: Change) -> Iterator[
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
             yield from _differences(old.get(key, NOT_SET), new.get(key, NOT_SET), (*path, key), change)
-    elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new) and _are_sections(old + new):
-        for place, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(one, other, (*path, place), change)
+    elif _are_sections(old) and _are_sections(new) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, (*path, index), change)
     elif hasattr(old, "kind") and hasattr(new, "kind"):
         yield SettingChange(path=dotted((*path, "kind")), old=old.kind, new=new.kind, change=change)
     elif _canonical(old) != _canonical(new):
         yield SettingChange(path=dotted(path), old=_plain(old), new=_plain(new), change=change)
 
 
-def _are_sections(items: tuple[Any, ...]) -> bool:
-    return all(isinstance(item, Section) for item in items)
+def _are_sections(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, Section) for item in value)
 
 
 def _plain(value: Any) -> Json:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value.model_dump(mode="python", by_alias=True) if isinstance(value, Section) else value
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tuner.config.condition_rules import RATE, entries, scientific_warnings
 from tuner.config.kind_rules import MIN_EVALUATIONS, kind_problems, round_1_steps
-from tuner.config.problems import Problem
+from tuner.config.problems import Problem, dotted
 from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS, LOSSES
 from tuner.config.round_rules import round_problems
 from tuner.config.schedule_rules import PLATEAU, schedule_problems
@@ -61,12 +62,14 @@ def warnings(config: StudyConfig) -> Iterator[str]:
             f"round_1.num_trials={config.round_1.num_trials} is under {MIN_FEASIBLE_TRIALS}: the verdict on the budget "
             f"will be undecided; give round_1 at least {MIN_FEASIBLE_TRIALS} trials"
         )
-    rate = config.given_space.get("learning_rate")
-    if rate is not None and rate.choices is None and rate.scale != "log":
-        yield (
-            f"search_space.learning_rate.scale={rate.scale} spends most points on the large rates; "
-            "rates are searched with scale: log"
-        )
+    for entry in entries(config):
+        rate = entry.dimension
+        if entry.name == RATE and rate.choices is None and rate.scale != "log":
+            yield (
+                f"{dotted(entry.path)}.scale={rate.scale} spends most points on the large rates; "
+                "rates are searched with scale: log"
+            )
+    yield from scientific_warnings(config)
     micro, batch = config.execution.micro_batch_size, config.training.global_batch_size
     if config.execution.device == "cpu" and micro is not None and micro < batch:
         yield (

@@ -6,27 +6,12 @@ Samplers and grids think in shares; what a trial gets is a value rounded so that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from itertools import product
 
-from tuner.config.schema import Dimension
+from tuner.config.dimension import Dimension
 from tuner.records import Value
 
 SIGNIFICANT_DIGITS = 4
 """Sampled values are rounded to so many digits: a rate that can be read aloud is a rate that can be typed again."""
-
-
-def num_distinct(space: Mapping[str, Dimension]) -> int | None:
-    """How many points a space holds; None for one with a range of real numbers, which holds any number."""
-    count = 1
-    for dimension in space.values():
-        if dimension.choices is not None:
-            count *= len(dimension.choices)
-        elif dimension.integer and dimension.low is not None and dimension.high is not None:
-            count *= math.floor(dimension.high) - math.ceil(dimension.low) + 1
-        else:
-            return None
-    return count
 
 
 def place(dimension: Dimension, u: float) -> Value:
@@ -70,12 +55,6 @@ def grid_axis(dimension: Dimension) -> tuple[Value, ...]:
     if dimension.integer:
         return (math.ceil(low), *(round(value) for value in inner), math.floor(high))
     return (low, *(_rounded(dimension.scale, value) for value in inner), high)
-
-
-def grid_points(space: Mapping[str, Dimension]) -> list[dict[str, Value]]:
-    """All points of the grid, the last dimension (by name) varying fastest."""
-    names = sorted(space)
-    return [dict(zip(names, values, strict=True)) for values in product(*(grid_axis(space[name]) for name in names))]
 
 
 def _ends(dimension: Dimension) -> tuple[float, float]:

@@ -9,10 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tuner.config.dimension import Dimension as Dimension
+from tuner.config.dimension import Dimensions
 from tuner.config.section import CHANGES as CHANGES
 from tuner.config.section import Change as Change
 from tuner.config.section import Positive, setting
 from tuner.config.section import Section as Section
+from tuner.config.spaces import flat_space
 from tuner.config.workload_schema import CausalLMWorkload as CausalLMWorkload
 from tuner.config.workload_schema import CausalModel as CausalModel
 from tuner.config.workload_schema import PythonWorkload as PythonWorkload
@@ -174,41 +177,6 @@ class BudgetSweep(Section):
     )
 
 
-class Dimension(Section):
-    """One searched hyperparameter: a range (`low`, `high`, `scale`) or `choices`."""
-
-    low: float | None = setting(None, change="decision", description="smallest value")
-    high: float | None = setting(None, change="decision", description="largest value")
-    scale: Literal["linear", "log", "one_minus_log"] = setting(
-        "linear", change="decision", description="one_minus_log: 1 - x in log scale, for betas"
-    )
-    integer: bool = setting(False, change="decision", description="whole numbers only")
-    choices: tuple[float | int | str | bool, ...] | None = setting(
-        None, change="decision", description="a list instead of a range"
-    )
-    num_points: Annotated[int, Field(ge=2)] | None = setting(
-        None, change="decision", description="points along a range, both ends included; for round_1.sampler: grid"
-    )
-
-    @model_validator(mode="after")
-    def _is_range_or_choices(self) -> Dimension:
-        if self.choices is not None:
-            if self.low is not None or self.high is not None:
-                raise ValueError("has choices and a range; keep one of them")
-            if not self.choices:
-                raise ValueError("choices=[] is empty; list at least one value")
-            return self
-        if self.low is None or self.high is None:
-            raise ValueError("needs low and high, or choices; add them")
-        if self.low >= self.high:
-            raise ValueError(f"low={self.low:g} is not below high={self.high:g}; swap them or widen the range")
-        if self.scale == "log" and self.low <= 0:
-            raise ValueError(f"low={self.low:g} cannot be drawn in log scale; use a positive low or scale: linear")
-        if self.scale == "one_minus_log" and self.high >= 1:
-            raise ValueError(f"high={self.high:g} cannot be drawn with scale one_minus_log; use a high below 1")
-        return self
-
-
 class Round1(Section):
     """Many short trials at the first budget (playbook, Round 1)."""
 
@@ -229,7 +197,8 @@ class Round1(Section):
         True,
         change="decision",
         description="when the best point is on the edge of the learning rates: a quarter more points (at least 2) "
-        "beyond it, once, up to three times as far; not for a grid, choices or other scales than log",
+        "beyond it, once, up to three times as far; not for a grid, choices or other scales than log, nor for rates "
+        "that depend on another setting or are tuned for each scientific value, since the points would favour one",
     )
     adjust: Literal["probe", "raw", "none"] = setting(
         "probe",
@@ -322,9 +291,10 @@ class StudyConfig(Section):
     budget: Budget = setting(change="decision", description="how long runs may get")
     limits: Limits = setting(Limits(), change="decision", description="what time allows")
     budget_sweep: BudgetSweep = setting(BudgetSweep(), change="decision", description="first phase")
-    search_space: dict[str, Dimension] | Literal["auto"] = setting(
+    search_space: dict[str, Dimensions] | Literal["auto"] = setting(
         change="decision",
-        description="what rounds search; auto: chosen by round_1.num_trials, rates around the best of the sweep",
+        description="what rounds search: one dimension per setting, or a list of them that exist in different trials; "
+        "auto: chosen by round_1.num_trials, rates around the best of the sweep",
     )
     round_1: Round1 = setting(Round1(), change="decision", description="second phase")
     round_2: LaterRound | None = setting(
@@ -340,8 +310,8 @@ class StudyConfig(Section):
 
     @property
     def given_space(self) -> dict[str, Dimension]:
-        """The search space as the user gave it; empty for `auto`, which is known only after the sweep."""
-        return {} if isinstance(self.search_space, str) else self.search_space
+        """The search space as the user gave it, by label; empty for `auto`, which is known only after the sweep."""
+        return {} if isinstance(self.search_space, str) else flat_space(self.search_space)
 
     @property
     def later_rounds(self) -> tuple[LaterRound, ...]:

@@ -9,42 +9,61 @@ import difflib
 import math
 from collections.abc import Iterator
 
+from tuner.config.condition_rules import OPTIMIZER_SETTINGS, RATE, Entry, condition_problems, entries, told
 from tuner.config.grid_rules import grid_problems
 from tuner.config.problems import KeyPath, Problem, dotted
-from tuner.config.scales import num_distinct
 from tuner.config.schema import CausalLMWorkload, Dimension, StudyConfig, Training
-from tuner.config.settings import ABBREVIATIONS
-from tuner.config.wording import DERIVED_BUDGETS, in_range, shown
+from tuner.config.settings import ABBREVIATIONS, Node, node_at
+from tuner.config.spaces import branches, num_distinct, scientific_values, setting_of, under
+from tuner.config.wording import DERIVED_BUDGETS, fault, in_range, shown
 
 BATCH_SIZES = frozenset(["global_batch_size", "batch_size", "micro_batch_size", "gradient_accumulation_steps"])
-SEARCHABLE = {"adamw": ("beta1", "beta2", "epsilon"), "sgd": ("momentum",)}
-SEARCHABLE_ALWAYS = ("learning_rate", "weight_decay", "max_grad_norm")
+SEARCHABLE_ALWAYS = ("learning_rate", "weight_decay", "max_grad_norm", "optimizer")
 
 
 def search_problems(config: StudyConfig) -> Iterator[Problem]:
     """Everything wrong with `search_space`, and with the learning rate's place in it."""
-    yield from _learning_rate_problems(config)
-    yield from _size_problems(config)
-    for name, dimension in config.given_space.items():
-        problem = _name_problem(name, config)
+    unsound = condition_problems(config)
+    yield from unsound
+    for entry in entries(config):
+        problem = _name_problem(entry.name, config)
         if problem is not None:
-            yield Problem(path=("search_space", name), message=problem)
+            yield Problem(path=("search_space", entry.name), message=problem)
         else:
-            yield from _range_problems(name, dimension, config)
-    yield from grid_problems(config)
+            yield from _range_problems(entry, config)
+    if not unsound:
+        yield from _learning_rate_problems(config)
+        yield from _size_problems(config)
+        yield from grid_problems(config)
 
 
 def searchable_names(config: StudyConfig) -> tuple[str, ...]:
     """The settings that this study's trials may differ in; a python workload adds the arguments of its class."""
-    names = (*SEARCHABLE_ALWAYS, *SEARCHABLE[config.training.optimizer])
+    optimizers: set[object] = {config.training.optimizer}
+    for entry in entries(config):
+        optimizers |= set(entry.dimension.choices or ()) if entry.name == "optimizer" else set()
+    own = (name for optimizer, names in OPTIMIZER_SETTINGS.items() if optimizer in optimizers for name in names)
+    names = (*SEARCHABLE_ALWAYS, *own)
     return (*names, "dropout") if isinstance(config.workload, CausalLMWorkload) else names
 
 
 def _size_problems(config: StudyConfig) -> Iterator[Problem]:
-    size, wanted = num_distinct(config.given_space), config.round_1.num_trials
-    if config.given_space and config.round_1.sampler != "grid" and size is not None and size < wanted:
-        message = f"{wanted} is more than the {size} different points of search_space; lower it, or search a range"
-        yield Problem(path=("round_1", "num_trials"), message=message, cause=("search_space",))
+    """More trials than there are points, of the whole space or under one scientific value."""
+    space, wanted = config.given_space, config.round_1.num_trials
+    if not space or config.round_1.sampler == "grid":
+        return
+    values = scientific_values(space)
+    for index, value in enumerate(values):
+        share = wanted // len(values) + (index < wanted % len(values))
+        size = num_distinct(under(space, value))
+        if size is not None and size < share:
+            here = f"{size} different point{'s' if size > 1 else ''} of search_space"
+            message = f"{wanted} is more than the {here}; lower it, or search a range"
+            if value:
+                message = f"{wanted} gives {told(value)} {share} trials, which is more than its {here}"
+                message = f"{message}; set it to {size * len(values)}, or search a range"
+            yield Problem(path=("round_1", "num_trials"), message=message, cause=("search_space",))
+            return
 
 
 def _learning_rate_problems(config: StudyConfig) -> Iterator[Problem]:
@@ -60,7 +79,7 @@ def _learning_rate_problems(config: StudyConfig) -> Iterator[Problem]:
             path=("search_space",),
             message="has nothing in it, so nothing is tuned; add learning_rate: {low: 1e-4, high: 1e-2, scale: log}",
         )
-    elif "learning_rate" in config.search_space and fixed is not None:
+    elif fixed is not None and all(RATE in map(setting_of, each.labels) for each in branches(config.given_space)):
         yield Problem(
             path=("training", "learning_rate"),
             message=f"{fixed:g} is fixed here and searched in search_space.learning_rate; remove one of them",
@@ -84,7 +103,7 @@ def _name_problem(name: str, config: StudyConfig) -> str | None:
         )
     if name in BATCH_SIZES:
         return "the batch size is not tuned: choose it before, by throughput, and set training.global_batch_size"
-    owner = next((known for known, settings in SEARCHABLE.items() if name in settings), None)
+    owner = next((known for known, settings in OPTIMIZER_SETTINGS.items() if name in settings), None)
     if owner is not None:
         return f"belongs to training.optimizer {owner}, this study uses {optimizer}; remove it or change the optimizer"
     if name in Training.model_fields:
@@ -99,11 +118,14 @@ def _name_problem(name: str, config: StudyConfig) -> str | None:
     return None
 
 
-def _range_problems(name: str, dimension: Dimension, config: StudyConfig) -> Iterator[Problem]:
-    path: KeyPath = ("search_space", name)
+def _range_problems(entry: Entry, config: StudyConfig) -> Iterator[Problem]:
+    path, dimension, target = entry.path, entry.dimension, _target(entry.name, config)
     yield from _shape_problems(path, dimension)
-    target = _target(name, config)
     if target is None:
+        return
+    node = node_at(target, {"workload": {"kind": config.workload.kind}}) or {}
+    if "enum" in node:
+        yield from _named_problems(path, dimension, node)
         return
     for key, value in _values(dimension):
         if isinstance(value, str | bool):
@@ -114,6 +136,15 @@ def _range_problems(name: str, dimension: Dimension, config: StudyConfig) -> Ite
             yield Problem(
                 path=(*path, *key), message=f"{shown(value)} is out of range for {dotted(target)}; use {rule}"
             )
+
+
+def _named_problems(path: KeyPath, dimension: Dimension, node: Node) -> Iterator[Problem]:
+    """A setting whose values are names."""
+    if dimension.choices is None:
+        yield Problem(path=path, message=f"a range of names cannot be drawn; use choices: {shown(node['enum'])}")
+    for index, choice in enumerate(dimension.choices or ()):
+        if choice not in node["enum"]:
+            yield Problem(path=(*path, "choices", index), message=fault(choice, node))
 
 
 def _shape_problems(path: KeyPath, dimension: Dimension) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from math import ceil
 
 from tuner.config.schema import StudyConfig
+from tuner.config.spaces import scientific_values
 from tuner.records import AddTrials, Decision, PhaseRecord
 
 ADAPTIVE = ("tpe", "gp")
@@ -27,8 +28,11 @@ def is_adaptive(config: StudyConfig) -> bool:
 
 
 def num_startup(config: StudyConfig) -> int:
-    """Points that come from Halton first: half of the trials, at most ten, rounded up to whole generations."""
-    wanted = min(MAX_STARTUP, config.round_1.num_trials // 2)
+    """Points that come from Halton first: half of the trials, at most ten, rounded up to whole generations.
+
+    Where there are scientific values, at most ten for each, since a sampler learns from the trials of one alone.
+    """
+    wanted = min(MAX_STARTUP * len(scientific_values(config.given_space)), config.round_1.num_trials // 2)
     return config.round_1.parallelism * max(1, ceil(wanted / config.round_1.parallelism))
 
 

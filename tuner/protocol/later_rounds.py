@@ -18,6 +18,7 @@ from tuner.protocol.decay import retuned_length
 from tuner.protocol.next_length import LATER, Length, length_of, round_name
 from tuner.protocol.rounds import feasible
 from tuner.protocol.runs import decay_steps, has_plateau, lengthened, trial_seed
+from tuner.protocol.scientific import asked, best_of_each_first
 from tuner.protocol.words import json_safe, number, point, steps
 from tuner.records import Decision, OpenPhase, PhasePlan, PhaseRecord, RunSpec, StudyRecord, TrialPlan, TrialRecord
 
@@ -30,7 +31,9 @@ Transferability = Literal["likely", "might", "unlikely", "unknown"]
 
 _TRANSFER: dict[str, tuple[Transferability, str]] = {
     "learning_rate": ("unlikely", "learning-rate schedule"),
-    **dict.fromkeys(("beta1", "beta2", "epsilon", "momentum", "max_grad_norm"), ("might", "optimizer setting")),
+    **dict.fromkeys(
+        ("optimizer", "beta1", "beta2", "epsilon", "momentum", "max_grad_norm"), ("might", "optimizer setting")
+    ),
     **dict.fromkeys(("weight_decay", "dropout", "label_smoothing"), ("might", "regularisation")),
     **dict.fromkeys(("hidden_size", "num_layers", "num_heads", "intermediate_size"), ("likely", "architecture")),
 }
@@ -50,11 +53,12 @@ def transfer_class(name: str) -> tuple[Transferability, str]:
 
 def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, base: PhaseRecord) -> OpenPhase | Decision:
     """Carry the best points of the last round to a longer budget; or the decision that this would measure nothing."""
-    asked, name = config.later_rounds[place], round_name(place)
+    item, name = config.later_rounds[place], round_name(place)
     if not feasible(base):
         return skipped(name, f"no trial of {base.name} was feasible, so that no point reaches it")
     length = length_of(config, study, place=place, base=base)
-    best = [group[0] for group in ranked_points(base)[: asked.num_trials]]
+    leaders = best_of_each_first([group[0] for group in ranked_points(base)], asked(config))
+    best = leaders[: item.num_trials]
     specs = [_extended(config, t.spec, length=length, decay=_new_decay(config, study, base, length)) for t in best]
     trials = [
         TrialPlan(
@@ -62,10 +66,10 @@ def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, bas
             params=dict(trial.params),
             spec=replace(specs[order], seed=trial_seed(config.seed, index)),
         )
-        for index in range(asked.num_seeds)
+        for index in range(item.num_seeds)
         for order, trial in enumerate(best)
     ]
-    twin = _twin(asked, best[0], trials, longer=length.steps > base.plan.max_train_steps)
+    twin = _twin(item, best[0], trials, longer=length.steps > base.plan.max_train_steps)
     if place and twin is None and _repeats(base, trials):
         return skipped(name, f"{length.why or 'it is as long'}; it would repeat {base.name}, with no seed that is new")
     opened = _opened(config, base, trials, best=best, length=length)
@@ -87,9 +91,9 @@ def _repeats(base: PhaseRecord, trials: list[TrialPlan]) -> bool:
     return all(trial.spec in measured for trial in trials)
 
 
-def _twin(asked: LaterRound, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:
+def _twin(item: LaterRound, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:
     """The best point's first seed at half its rate: the best rate tends to fall with the horizon (arXiv:2409.19913)."""
-    if not asked.lower_rate_twin or not longer:
+    if not item.lower_rate_twin or not longer:
         return None
     rate = float(f"{TWIN_RATE * best.spec.learning_rate:.6g}")
     params = {**best.params, "learning_rate": rate}

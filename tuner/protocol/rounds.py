@@ -21,6 +21,7 @@ from tuner.protocol.failures import give_up, nothing_left
 from tuner.protocol.generations import first_points, is_adaptive, next_generation
 from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.runs import check_schedule, decay_steps, doubled, eval_cadence, warmup_steps
+from tuner.protocol.scientific import told_even, why_not_widened
 from tuner.protocol.space import SPACE, told_space
 from tuner.protocol.words import json_safe, number, steps
 from tuner.records import (
@@ -88,6 +89,8 @@ def open_round_1(config: StudyConfig, budget: int, *, best_rate: float) -> Move:
         "decay_steps": decay,
         "eval_every_steps": eval_cadence(config, budget),
     }
+    for more in filter(None, (told_even(config), why_not_widened(config))):
+        reason = f"{reason.removesuffix(CITED)}; {more}{CITED}"
     if config.search_space == "auto":
         space = auto_space(config, best_rate)
         reason = f"{reason.removesuffix(CITED)}; they search {_told_auto(space, best_rate)}{CITED}"

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from tuner.config.schema import StudyConfig
+from tuner.config.spaces import setting_of
 from tuner.errors import ConfigError
 from tuner.records import (
     OptimizerSpec,
@@ -23,12 +25,14 @@ from tuner.records import (
     WorkloadFacts,
 )
 
+OptimizerName = Literal["adamw", "sgd"]
+
 MAX_AUTO_WARMUP_STEPS = 100
 AUTO_WARMUP_DIVISOR = 20
 AUTO_EVALUATIONS = 25
 
 TRAINING_SETTINGS = frozenset(
-    {"learning_rate", "weight_decay", "beta1", "beta2", "epsilon", "momentum", "max_grad_norm"}
+    {"optimizer", "learning_rate", "weight_decay", "beta1", "beta2", "epsilon", "momentum", "max_grad_norm"}
 )
 """Hyperparameters that the training core knows; any other name is an option of the workload."""
 
@@ -181,7 +185,7 @@ def retuned_decays(config: StudyConfig, spec: RunSpec) -> tuple[int, ...]:
 def check_names(config: StudyConfig, facts: WorkloadFacts) -> None:
     """Refuse a search space that names what neither the training core nor the workload knows."""
     known = TRAINING_SETTINGS | set(facts.hyperparameters)
-    for name in config.given_space:
+    for name in map(setting_of, config.given_space):
         if name not in known:
             raise ConfigError(
                 f"search_space.{name}: neither a setting of training nor an option of the workload; "
@@ -252,10 +256,17 @@ def _fork_steps(schedule: ScheduleSpec, budget: int) -> tuple[int, ...]:
 def _optimizer(config: StudyConfig, point: Params) -> OptimizerSpec:
     training = config.training
     return OptimizerSpec(
-        name=training.optimizer,
+        name=_optimizer_name(point.get("optimizer", training.optimizer)),
         weight_decay=number_in(point, "weight_decay", training.weight_decay),
         beta1=number_in(point, "beta1", training.beta1),
         beta2=number_in(point, "beta2", training.beta2),
         epsilon=number_in(point, "epsilon", training.epsilon),
         momentum=number_in(point, "momentum", training.momentum),
     )
+
+
+def _optimizer_name(value: Value) -> OptimizerName:
+    known: dict[Value, OptimizerName] = {"adamw": "adamw", "sgd": "sgd"}
+    if value not in known:
+        raise ConfigError(f"search_space.optimizer: {value!r} is not an optimizer; use {' or '.join(map(str, known))}")
+    return known[value]

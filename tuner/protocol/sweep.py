@@ -28,6 +28,7 @@ from tuner.protocol.limits import is_widening_cut
 from tuner.protocol.measured import Measured
 from tuner.protocol.runs import check_first_guess, check_names, eval_cadence, sweep_trial, switched_off, warmup_steps
 from tuner.protocol.saturated import best_movement, goal_of, saturated, saturated_standings
+from tuner.protocol.scientific import sweep_values, told_sweep_values
 from tuner.protocol.standings import (
     FITTED,
     Edge,
@@ -303,11 +304,13 @@ def _facts(facts: WorkloadFacts) -> Decision:
 def _opened(config: StudyConfig, facts: WorkloadFacts, fit: FitRule | None) -> Decision:
     rates, first_guess = grid(config), config.budget.first_guess_steps
     off = ["weight_decay", *switched_off(facts)]
+    scientific = sweep_values(config, switched_off(facts))
+    under = f"; the budget is derived under {told_sweep_values(scientific)}" if scientific else ""
     until = "train loss stops moving" if fit is None else f"train {fit.metric} is at most {number(fit.at_most)}"
     reason = (
         f"{len(rates)} constant rates from {number(rates[0])} to {number(rates[-1])} train until {until}, "
-        f"from {steps(first_guess)} on; switched off: {', '.join(off)} "
-        "(playbook, Steps 0 and 1a)."
+        f"from {steps(first_guess)} on; switched off: {', '.join(off)}"
+        f"{under} (playbook, Steps 0 and 1a)."
     )
     numbers = {
         "learning_rates": rates,
@@ -318,6 +321,7 @@ def _opened(config: StudyConfig, facts: WorkloadFacts, fit: FitRule | None) -> D
         "metric": "loss" if fit is None else fit.metric,
         "at_most": None if fit is None else fit.at_most,
         "switched_off": off,
+        "scientific": scientific,
     }
     return Decision(kind="sweep_opened", phase=SWEEP, reason=reason, numbers=json_safe(numbers))
 

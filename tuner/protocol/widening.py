@@ -13,6 +13,7 @@ from tuner.config.schema import Dimension, StudyConfig
 from tuner.protocol.answer import leader, value_of
 from tuner.protocol.limits import is_widening_cut
 from tuner.protocol.rounds import CITED, ROUND_1, feasible
+from tuner.protocol.scientific import why_not_widened
 from tuner.protocol.space import SPACE, space_of, told_space
 from tuner.protocol.standings import Edge
 from tuner.protocol.words import json_safe, number
@@ -28,8 +29,8 @@ WIDENING = 3
 
 
 def may_widen(config: StudyConfig) -> bool:
-    """Whether round 1 may be widened at all: rates in a log range, no grid, whose points the user counted."""
-    rates = config.given_space.get(RATE)
+    """Whether round 1 may be widened at all: one log range of rates for all trials, and no grid, which has its size."""
+    rates = None if why_not_widened(config) else config.given_space.get(RATE)
     is_range = config.search_space == "auto" or (rates is not None and is_log_range(rates))
     return config.round_1.widen_at_edge and config.round_1.sampler != "grid" and is_range
 

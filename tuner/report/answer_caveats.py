@@ -7,6 +7,7 @@ from tuner.protocol.instability import INSTABILITY
 from tuner.protocol.instability_probe import INSTABILITY_PROBE
 from tuner.protocol.space import space_of
 from tuner.records import PhaseRecord, StudyRecord
+from tuner.report.isolations import derived_under
 from tuner.report.search_edges import edges_of
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import value_text
@@ -24,6 +25,8 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
         for name, edge in edges.items()
     ]
     told += _instability(study)
+    if under := derived_under(study):
+        told.append(f"the budget was derived under {under}: another value may need another one")
     later = later_round(study)
     if later is not None:
         told.append(

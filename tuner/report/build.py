@@ -14,6 +14,7 @@ from tuner.records import StudyRecord
 from tuner.report.answer_caveats import answer_caveats
 from tuner.report.canvas import png
 from tuner.report.files import as_csv, check_folder, file_name, write_atomically
+from tuner.report.isolations import claims
 from tuner.report.page import render_page
 from tuner.report.payloads import answer_payload, as_text, status_payload
 from tuner.report.sections.all_sections import all_sections
@@ -69,7 +70,13 @@ def build_report(
 def _answer(source: Source) -> dict[str, Any]:
     study = source.study
     status = status_payload(study, source.bill)
-    return answer_payload(study, source.so_far(), why=reasons(study), caveats=answer_caveats(source.config, study)) | {
+    return answer_payload(
+        study,
+        source.so_far(),
+        why=reasons(study),
+        caveats=answer_caveats(source.config, study),
+        isolation=claims(source.config, study),
+    ) | {
         "phases": status["phases"],
         "steps": status["steps"],
     }

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.config.schema import CausalLMWorkload, StudyConfig
-from tuner.protocol.space import space_of
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, Evaluation, RunSpec, ScheduleSpec, StudyRecord, TrialRecord
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import Lengths, number, outcome_text, params_text, value_text
@@ -170,7 +169,7 @@ def _decay(schedule: ScheduleSpec) -> list[tuple[str, Any]]:
 def _conditions(exported: Exported) -> Iterable[tuple[str, str]]:
     """Every setting of the conditioning sections that the study did not search, defaults included."""
     data = exported.config.model_dump(mode="json", by_alias=True)
-    searched = space_of(exported.config, exported.study.decisions)
+    searched = exported.trial.params
     for section in CONDITIONS:
         for path, value in _leaves(data[section], section):
             if path.rpartition(".")[2] not in searched:

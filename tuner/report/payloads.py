@@ -58,7 +58,12 @@ def answer_fields(answer: Answer | None) -> dict[str, Any] | None:
 
 
 def answer_payload(
-    study: StudyRecord, so_far: Answer | None, *, why: list[str], caveats: Sequence[str] = ()
+    study: StudyRecord,
+    so_far: Answer | None,
+    *,
+    why: list[str],
+    caveats: Sequence[str] = (),
+    isolation: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`tuner answer NAME --json` and `answer.json`; `best_so_far` while there is no answer yet."""
     fields = answer_fields(study.answer)
@@ -71,6 +76,7 @@ def answer_payload(
         "best_so_far": None if study.answer is not None else answer_fields(so_far),
         "why": why,
         "caveats": list(caveats),
+        "isolation": list(isolation),
     }
 
 

@@ -7,6 +7,7 @@ from math import log
 from typing import Literal
 
 from tuner.config.schema import Dimension
+from tuner.config.spaces import at_point, setting_of
 from tuner.records import Params
 
 EDGE_SHARE = 0.05
@@ -17,13 +18,14 @@ Edge = Literal["lower", "upper"]
 
 
 def edges_of(space: Mapping[str, Dimension], params: Params) -> dict[str, Edge]:
-    """The edges that a point leans on, by name."""
-    return {name: edge for name in space if (edge := edge_of(space, name, params=params))}
+    """The edges that a point leans on, by the setting's name."""
+    labels = at_point(space, params)
+    return {name: edge for name, label in labels.items() if (edge := edge_of(space, label, params=params))}
 
 
-def edge_of(space: Mapping[str, Dimension], name: str, *, params: Params) -> Edge | None:
+def edge_of(space: Mapping[str, Dimension], label: str, *, params: Params) -> Edge | None:
     """The edge that a point's value leans on; None inside the range, and for choices."""
-    dimension, value = space[name], params.get(name)
+    dimension, value = space[label], params.get(setting_of(label))
     if isinstance(value, bool) or not isinstance(value, int | float) or dimension.low is None or dimension.high is None:
         return None
     place = _share(dimension, float(value), low=dimension.low, high=dimension.high)

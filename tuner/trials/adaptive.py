@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from tuner.config.scales import place, share_of
 from tuner.config.schema import Dimension
+from tuner.config.spaces import at_point, exists, in_order, setting_of
 from tuner.records import Direction, Params, TrialRecord, Value
 from tuner.trials.outcomes import sampler_end
 from tuner.trials.search import point_seed
@@ -27,17 +28,31 @@ def adaptive_points(
 ) -> list[dict[str, Value]]:
     """One generation: a point for each of `numbers`, in that order; `seed` is the study's with the phase's name."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = {name: _distribution(dimension) for name, dimension in sorted(space.items())}
     study = optuna.create_study(direction=past.direction)
     for trial in past.told():
-        if space.keys() <= trial.params.keys():
-            study.add_trial(_rebuilt(trial, space, distributions=distributions, worst=past.worst()))
+        labels = at_point(space, trial.params)
+        if labels.keys() <= trial.params.keys():
+            study.add_trial(_rebuilt(trial, space, labels=labels, worst=past.worst()))
     points = []
     for number in numbers:
         study.sampler = _fresh(sampler, point_seed(*seed, number))
-        shares = study.ask(distributions).params
-        points.append({name: _value(space[name], shares[name]) for name in sorted(space)})
+        points.append(_asked(study.ask(), space))
     return points
+
+
+def _asked(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Value]:
+    """One point: each dimension that exists is suggested after those that its conditions ask for."""
+    point: dict[str, Value] = {}
+    for label in in_order(space):
+        dimension = space[label]
+        if not exists(dimension, point):
+            continue
+        if dimension.choices is not None:
+            share: float = trial.suggest_categorical(label, range(len(dimension.choices)))
+        else:
+            share = trial.suggest_float(label, 0.0, 1.0)
+        point[setting_of(label)] = _value(dimension, share)
+    return dict(sorted(point.items()))
 
 
 class Past:
@@ -85,7 +100,7 @@ def _rebuilt(
     trial: TrialRecord,
     space: Mapping[str, Dimension],
     *,
-    distributions: dict[str, BaseDistribution],
+    labels: Mapping[str, str],
     worst: float,
 ) -> FrozenTrial:
     end = sampler_end(trial, worst=worst)
@@ -94,7 +109,7 @@ def _rebuilt(
     return create_trial(
         state=end.state,
         value=end.value,
-        params={name: _share(space[name], params[name]) for name in distributions},
-        distributions=distributions,
+        params={label: _share(space[label], params[name]) for name, label in labels.items()},
+        distributions={label: _distribution(space[label]) for label in labels.values()},
         constraints={"infeasible": end.constraint},
     )

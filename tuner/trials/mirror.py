@@ -6,7 +6,7 @@ to decide.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import optuna
@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from tuner.config.schema import Dimension, StudyConfig
+from tuner.config.spaces import at_point
 from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
@@ -86,10 +87,12 @@ class Mirror:
         return self._ids[name]
 
     def _add(self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord) -> None:
+        space = {} if phase.plan.kind in SWEEP_KINDS else space_of(self._config, record.decisions)
+        labels = at_point(space, trial.params)
         template = create_trial(
             state=TrialState.RUNNING,
-            params=dict(trial.params),
-            distributions=self._distributions(phase, trial, record=record),
+            params={labels.get(name, name): value for name, value in trial.params.items()},
+            distributions=self._distributions(phase, trial, labels=labels, space=space),
             user_attrs={
                 TRIAL_ATTRIBUTE: trial.trial,
                 "max_train_steps": trial.spec.max_train_steps,
@@ -119,13 +122,18 @@ class Mirror:
         self._ended.add(trial.trial)
 
     def _distributions(
-        self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord
+        self, phase: PhaseRecord, trial: TrialRecord, *, labels: Mapping[str, str], space: Mapping[str, Dimension]
     ) -> dict[str, BaseDistribution]:
-        space = {} if phase.plan.kind in SWEEP_KINDS else space_of(self._config, record.decisions)
+        """By label: Optuna refuses two distributions under one name."""
         rates = self._config.budget_sweep.learning_rates
         sweep = Dimension(low=rates.low, high=rates.high, scale="log")
-        tried = {name: [other.params.get(name) for other in phase.trials] for name in trial.params}
-        return {name: _distribution(space.get(name, sweep), value, tried[name]) for name, value in trial.params.items()}
+        found = {}
+        for name, value in trial.params.items():
+            label = labels.get(name, name)
+            alike = [other for other in phase.trials if at_point(space, other.params).get(name, name) == label]
+            tried = [other.params.get(name) for other in alike]
+            found[label] = _distribution(space.get(label, sweep), value, tried)
+        return found
 
 
 def _distribution(dimension: Dimension, value: object, tried: Sequence[Value]) -> BaseDistribution:

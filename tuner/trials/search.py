@@ -6,12 +6,13 @@ A point depends on (study seed, phase, index) alone, never on the results or the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tuner.config.scales import num_distinct, place
+from tuner.config.scales import place
 from tuner.config.schema import Dimension
+from tuner.config.spaces import num_distinct, point_of
 from tuner.records import Value
 
 MAX_DRAWS = 200
@@ -33,11 +34,15 @@ def halton_points(
     wanted, size = first + num_points, num_distinct(space)
     if size is not None:
         return _distinct_points(space, min(wanted, size), seed=seed, phase=phase)[first:]
-    names = sorted(space)
-    generator = np.random.default_rng(point_seed(seed, phase))
-    halton = qmc.Halton(d=len(names), scramble=True, rng=generator)
+    halton = qmc.Halton(d=len(space), scramble=True, rng=np.random.default_rng(point_seed(seed, phase)))
     uniform = halton.random(wanted)[first:]  # [num_points, dimensions]
-    return [{name: place(space[name], float(u)) for name, u in zip(names, row, strict=True)} for row in uniform]
+    return [_point(space, row) for row in uniform]
+
+
+def _point(space: Mapping[str, Dimension], row: Iterable[float]) -> dict[str, Value]:
+    """Every dimension has its share, also where it does not exist: so no condition moves the others' shares."""
+    values = {label: place(space[label], float(u)) for label, u in zip(sorted(space), row, strict=True)}
+    return point_of(space, values)
 
 
 def _distinct_points(
@@ -46,15 +51,16 @@ def _distinct_points(
     """The first points of a finite space in the order of its Halton sequence, each once: a repetition tells nothing."""
     from scipy.stats import qmc
 
-    names = sorted(space)
-    halton = qmc.Halton(d=len(names), scramble=True, rng=np.random.default_rng(point_seed(seed, phase)))
-    found: dict[tuple[Value, ...], dict[str, Value]] = {}
+    if not space:
+        return [{}] * num_points
+    halton = qmc.Halton(d=len(space), scramble=True, rng=np.random.default_rng(point_seed(seed, phase)))
+    found: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
     for _ in range(MAX_DRAWS):
         if len(found) >= num_points:
             break
         for row in halton.random(64):
-            point = {name: place(space[name], float(u)) for name, u in zip(names, row, strict=True)}
-            found.setdefault(tuple(point.values()), point)
+            point = _point(space, row)
+            found.setdefault(tuple(point.items()), point)
     points = list(found.values())
     return [points[index % len(points)] for index in range(num_points)]
 

@@ -9,6 +9,7 @@ from tuner.report.sections.best_steps import best_step_sections
 from tuner.report.sections.caveats import caveats_section
 from tuner.report.sections.curves import curve_sections
 from tuner.report.sections.instability import instability_sections
+from tuner.report.sections.isolation import isolation_sections
 from tuner.report.sections.records import bill_section, decisions_section, trials_section
 from tuner.report.sections.rounds import round_sections
 from tuner.report.sections.survivors import survivor_sections
@@ -23,6 +24,7 @@ def all_sections(source: Source) -> tuple[Section, ...]:
         caveats_section(source),
         *sweep_sections(source),
         *best_step_sections(source),
+        *isolation_sections(source),
         *survivor_sections(source),
         *round_sections(source),
         *instability_sections(source),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuner.config.spaces import at_point, exists, setting_of
 from tuner.records import TrialRecord
 from tuner.report.figures.axes import AxisPanel, AxisPoint, draw_axes
 from tuner.report.search_edges import edges_of
@@ -14,7 +15,7 @@ def axis_sections(source: Source) -> list[Section]:
     """One section with a panel per searched hyperparameter that the rounds have tried."""
     trials = [trial for phase in source.rounds for trial in phase.trials if trial.outcome is not None]
     shown = [trial for trial in trials if trial.outcome and trial.outcome.kind in ("complete", "infeasible")]
-    panels = [panel for name in source.space if (panel := _panel(source, name, shown)).points]
+    panels = [panel for label in source.space if (panel := _panel(source, label, shown)).points]
     if not panels or not any(point.value is not None for panel in panels for point in panel.points):
         return []
     plan = source.rounds[0].plan.eval
@@ -41,15 +42,15 @@ def _claim(source: Source) -> str:
     if best is None:
         return "No trial is best yet."
     leaning = edges_of(source.space, best.params)
-    at = ", ".join(f"{name}={value_text(best.params[name])}" for name in source.space if name in best.params)
+    at = ", ".join(f"{name}={value_text(best.params[name])}" for name in at_point(source.space, best.params))
     if not leaning:
         return f"The best point ({at}) lies inside the search space on every axis."
     told = ", ".join(f"{name} at its {edge} edge" for name, edge in leaning.items())
     return f"The best point ({at}) leans on the search space: {told}. A wider range may hold a better one."
 
 
-def _panel(source: Source, name: str, trials: list[TrialRecord]) -> AxisPanel:
-    dimension, best = source.space[name], source.best_trial()
+def _panel(source: Source, label: str, trials: list[TrialRecord]) -> AxisPanel:
+    dimension, best, name = source.space[label], source.best_trial(), setting_of(label)
     edges = None if dimension.low is None or dimension.high is None else (dimension.low, dimension.high)
     points = tuple(
         AxisPoint(
@@ -59,9 +60,9 @@ def _panel(source: Source, name: str, trials: list[TrialRecord]) -> AxisPanel:
             is_best=best is not None and trial.trial == best.trial,
         )
         for trial in trials
-        if trial.params.get(name) is not None
+        if trial.params.get(name) is not None and exists(dimension, trial.params)
     )
-    return AxisPanel(name=name, scale=dimension.scale, edges=edges, points=points)
+    return AxisPanel(name=label, scale=dimension.scale, edges=edges, points=points)
 
 
 def _place(value: object) -> float | str:

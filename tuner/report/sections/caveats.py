@@ -8,6 +8,7 @@ from tuner.analysis.best_steps import noise, sign_of
 from tuner.config.schema import CausalLMWorkload
 from tuner.protocol.answer import replicas
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, PhaseRecord, TrialRecord
+from tuner.report.isolations import derived_under, fixed_settings
 from tuner.report.search_edges import edges_of
 from tuner.report.section import Section, Table
 from tuner.report.source import Source, values_by_point
@@ -31,6 +32,7 @@ def caveats_section(source: Source) -> Section:
             ("Was the best trial still improving at its end?", _end(curve, phase)),
             ("Does the best trial overfit?", _overfit(source, phase, best)),
             ("How much of the differences is seed?", _seeds(source, phase)),
+            ("What was fixed, so that all of this is conditional on it?", _fixed(source)),
         ]
     if isinstance(source.config.workload, CausalLMWorkload) and source.config.workload.tokenizer == "bpe":
         rows.append(("Do its values compare with other studies?", _tokens(source.config.workload)))
@@ -50,6 +52,12 @@ def _tokens(workload: CausalLMWorkload) -> str:
         f"Only under the same tokenizer: loss and perplexity are per token of its own {workload.vocab_size:,}, and "
         "larger tokens are harder to guess."
     )
+
+
+def _fixed(source: Source) -> str:
+    under = derived_under(source.study)
+    told = f"{', '.join(fixed_settings(source.config))}, the model and the data."
+    return f"{told} The budget was derived under {under}." if under else told
 
 
 def _edges(source: Source, best: TrialRecord) -> str:
