@@ -57,4 +57,4 @@ def test_hours_buy_the_length_by_the_measured_step_time(forever: Home) -> None:
     # Nothing is shared with the other study, so that there is something to measure.
     forever.tuner("run", "bought.yaml", "--workers", "2", "--no-sharing")
     why = forever.json("answer", "bought")["why"]
-    assert any("limits.run_hours=0.004 buys at" in reason for reason in why)
+    assert any("limits.run_hours=0.004 buys" in reason for reason in why)
