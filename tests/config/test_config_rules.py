@@ -51,6 +51,8 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
         (["search_space.weight_decay={low: 0.1, high: 0.9, integer: true}"], "holds fewer than two whole numbers"),
         (["search_space.size={low: 1, high: 2}"], "not a setting that can be searched"),
         (["search_space={}"], "search_space: has nothing in it, so nothing is tuned"),
+        (["workload.split.test=0"], "workload.split.test: 0 is out of range; use a number above 0 and below 1"),
+        (["workload.split.validation=0"], "workload.split.validation: 0 is out of range; use a number above 0"),
         (["search_space={dropout: {low: 0, high: 0.5}}"], "search_space.learning_rate: missing; add {low: 1e-4"),
         (["training.learning_rate=1e-3"], "0.001 is fixed here and searched in search_space.learning_rate; remove one"),
         (["evaluation.metric=accuracy"], '"accuracy" is not measured by a causal_lm workload; use loss or perplexity'),
@@ -292,3 +294,16 @@ def test_more_trials_than_a_finite_space_has_points_are_refused(tmp_path: Path) 
     found = complaints(tmp_path, STUDY, [choices, "round_1.num_trials=7"])
     assert any("7 is more than the 6 different points of search_space" in line for line in found)
     load(tmp_path, overrides=[choices, "round_1.num_trials=6"])
+
+
+def test_a_cadence_too_coarse_for_a_tenth_of_the_production_length_is_a_warning(tmp_path: Path) -> None:
+    production = ["budget.production_steps=2000", "evaluation.every_steps=20"]
+    (warning,) = load(tmp_path, overrides=production).warnings
+    assert "every_steps=20 gives 10 evaluations in the 10 % of budget.production_steps=2000" in warning
+    assert warning.endswith("evaluate every 8 steps")
+    assert not load(tmp_path, overrides=["budget.production_steps=2000", "evaluation.every_steps=8"]).warnings
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_samplers_that_learn_may_be_limited_in_hours(tmp_path: Path, sampler: str) -> None:
+    load(tmp_path, overrides=[f"round_1.sampler={sampler}", "limits={study_hours: 4}"])

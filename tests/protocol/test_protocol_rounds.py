@@ -219,3 +219,10 @@ def test_a_warmup_that_does_not_fit_the_derived_budget_is_refused_not_shortened(
     assert isinstance(lab.end, GiveUp)
     for part in ("training.warmup_steps=490", "120", "600", "training.decay_share"):
         assert part in lab.end.reason
+
+
+def test_a_round_with_too_few_evaluations_warns_when_it_opens_with_the_cadence_that_would_do() -> None:
+    coarse = play(bowl(), evaluation={"every_steps": 50}).decision("round_opened", "round_1").reason
+    told = "12 evaluations in 600 steps are fewer than the 20 that judge a budget: evaluation.every_steps=50 would have"
+    assert f"warning: {told} to be at most 30" in coarse
+    assert "warning" not in play(bowl(), evaluation={"every_steps": 30}).decision("round_opened", "round_1").reason
