@@ -64,10 +64,9 @@ def next_move(
     if named := mark_collapsed(facts, study):
         return named
     move = _next_move(config, facts, study, sharing=sharing, measured=measured)
-    move = with_proposals(config, study, with_collapsed(facts, study, move))
     if isinstance(move, OpenPhase) and config.limits.study_hours is not None and study.phases:
-        return _within_hours(config, study, move, sharing=sharing, measured=measured)
-    return move
+        move = _within_hours(config, study, move, sharing=sharing, measured=measured)
+    return with_proposals(config, study, with_collapsed(facts, study, move))
 
 
 def _next_move(
