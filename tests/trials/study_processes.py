@@ -64,13 +64,14 @@ class Home:
         return json.loads(self.tuner(*arguments, "--json"))
 
     def num_evals(self) -> int:
-        """Rows of `tuner_evals`; 0 while there is no database yet."""
+        """Values measured on data, in `tuner_evals`; 0 while there is no database yet."""
         database = self.folder / "runs" / "tuner.db"
         if not database.exists():
             return 0
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
             try:
-                return int(connection.execute("select count(*) from tuner_evals").fetchone()[0])
+                count = "select count(*) from tuner_evals where split != 'updates'"
+                return int(connection.execute(count).fetchone()[0])
             except sqlite3.OperationalError:
                 return 0
 

@@ -80,19 +80,17 @@ def next_move(
     if named := mark_collapsed(facts, study):
         return named
     move = _next_move(config, facts, study, sharing=sharing, measured=measured)
-    move = with_proposals(config, study, with_collapsed(facts, study, move))
-    if config.limits.study_hours is None or not study.phases:
-        return move
-    if isinstance(move, OpenPhase):
-        return _within_hours(config, study, move, sharing=sharing, measured=measured)
-    if isinstance(move, AddTrials) and is_widening(move):
-        told = cut_widening(config, study, move, measured)
-        if told is not None:
-            narrow = replace(study, decisions=(*study.decisions, told))
-            after = next_move(config, facts, narrow, sharing=sharing, measured=measured)
-            assert not isinstance(after, Wait), "all trials of a phase have ended before it is widened"
-            return replace(after, decisions=(told, *after.decisions))
-    return move
+    if config.limits.study_hours is not None and study.phases:
+        if isinstance(move, OpenPhase):
+            move = _within_hours(config, study, move, sharing=sharing, measured=measured)
+        elif isinstance(move, AddTrials) and is_widening(move):
+            told = cut_widening(config, study, move, measured)
+            if told is not None:
+                narrow = replace(study, decisions=(*study.decisions, told))
+                after = next_move(config, facts, narrow, sharing=sharing, measured=measured)
+                assert not isinstance(after, Wait), "all trials of a phase have ended before it is widened"
+                return replace(after, decisions=(told, *after.decisions))
+    return with_proposals(config, study, with_collapsed(facts, study, move))
 
 
 def _next_move(
