@@ -62,7 +62,7 @@ def test_answer_json_is_the_stored_answer_with_its_reasons(
     study = quickstart_study()
     assert study.answer is not None
     answer = ask_json(capsys, "answer", "quickstart", "--home", str(stored_home))
-    assert list(answer) == ["study", "state", "answer", "best_so_far", "why", "caveats"]
+    assert list(answer) == ["study", "state", "answer", "best_so_far", "why", "caveats", "isolation"]
     assert list(answer["answer"]) == [*ANSWER_KEYS, "test_value"]
     assert answer["answer"]["best_value"] == study.answer.best_value
     assert answer["best_so_far"] is None
