@@ -75,6 +75,8 @@ def claim(found: RoundIsolation) -> str:
     if len(ranked) == 1:
         return f"{name}: only {best} has a feasible trial in {found.phase.name}; there is nothing to compare it with."
     second, value = ranked[1], number(ranked[0].best_value or 0.0)
+    if ranked[0].num_seeds > 1:
+        value = f"{value} (mean of {ranked[0].num_seeds} seeds)"
     ahead = f"{number(second.behind or 0.0)} ahead of {_told(name, second)} in {found.phase.name}"
     if second.deviations is None:
         known = "unknown" if found.seed_deviation is None else "zero"
