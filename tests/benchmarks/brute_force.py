@@ -37,9 +37,8 @@ from tuner.protocol.rounds import ROUND_1
 from tuner.protocol.runs import round_trials, trial_seed
 from tuner.protocol.second_round import carried_steps
 from tuner.records import TRAIN_SAMPLE, VALIDATION, PhasePlan, RunSpec, WorkloadFacts
-from tuner.training.loop import CheckpointDue, Evaluated, train
+from tuner.training.loop import Evaluated, train
 from tuner.training.run import TrainingRun
-from tuner.training.schedule import shared_prefix, trunk_end
 from tuner.trials.search import halton_points
 from tuner.workloads.build import build_workload, workload_hyperparameters
 
@@ -91,8 +90,8 @@ class Rows:
 # ---------------------------------------------------------------- brute force
 
 
-def chains(loaded: LoadedStudy, case: Case, num_seeds: int) -> Iterator[tuple[int, int, list[RunSpec]]]:
-    """Point, seed and the runs of all budgets, shortest first; all points of a seed before the next seed."""
+def runs_of(loaded: LoadedStudy, case: Case, num_seeds: int) -> Iterator[tuple[Row, RunSpec]]:
+    """What each run is of, and the run; all of a seed before the next."""
     config = loaded.config
     points = halton_points(config.given_space, config.round_1.num_trials, seed=config.seed, phase=ROUND_1)
     names = workload_hyperparameters(config.workload, folder=loaded.folder)
@@ -100,70 +99,33 @@ def chains(loaded: LoadedStudy, case: Case, num_seeds: int) -> Iterator[tuple[in
         num_train_examples=0, num_validation_examples=0, num_test_examples=0, metrics=(), hyperparameters=names
     )
     plans = [PhasePlan(name=ROUND_1, kind=ROUND_1, max_train_steps=b, eval=eval_spec(config)) for b in case.budgets]
-    by_budget = [round_trials(config, facts, plan, points) for plan in plans]
+    trials = [trial for plan in plans for trial in round_trials(config, facts, plan, points)]
     for index in range(num_seeds):
-        for point in range(len(points)):
-            seed = trial_seed(config.seed, index)
-            yield point, index, [replace(trials[point].spec, seed=seed) for trials in by_budget]
+        for trial in sorted(trials, key=lambda trial: (trial.number, trial.spec.max_train_steps)):
+            spec = replace(trial.spec, seed=trial_seed(config.seed, index))
+            yield {"point": trial.number, "seed": index, "budget": spec.max_train_steps}, spec
 
 
-class Trainer:
-    """Trains the runs of one point and seed, each from the plateau of the one before if it is the same to the bit."""
-
-    def __init__(self, loaded: LoadedStudy, folder: Path) -> None:
-        self._loaded, self._folder = loaded, folder
-        self._eval = eval_spec(loaded.config)
-
-    def train_all(self, specs: Sequence[RunSpec]) -> Iterator[Row]:
-        donor: RunSpec | None = None
-        curves: dict[tuple[str, str], dict[int, float]] = {}
-        for spec in specs:
-            fork = 0 if donor is None else self._fork_step(donor, spec)
-            kept = {step for step in spec.eval_steps() if step <= fork}
-            curves = {name: {s: v for s, v in curve.items() if s in kept} for name, curve in curves.items()}
-            is_feasible = self._train(spec, curves, fork=fork)
-            donor = spec if is_feasible else None
-            found = best(_curve(curves, VALIDATION, self._eval.metric), self._eval.direction) if is_feasible else None
-            yield {
-                "budget": spec.max_train_steps,
-                "steps": spec.max_train_steps - fork,
-                "best_step": found and found[0],
-                "value": found and found[1],
-            }
-
-    def _fork_step(self, donor: RunSpec, spec: RunSpec) -> int:
-        step = trunk_end(donor)
-        measured = {at for at in spec.eval_steps() if at <= step} <= set(donor.eval_steps())
-        return step if measured and shared_prefix(donor, spec) >= step else 0
-
-    def _train(self, spec: RunSpec, curves: dict[tuple[str, str], dict[int, float]], *, fork: int) -> bool:
-        """Whether the run stayed feasible; its evaluations join `curves`."""
-        config = self._loaded.config
-        workload = build_workload(
-            config.workload, spec.workload_options, folder=self._loaded.folder, cache=self._folder
-        )
-        execution = execution_spec(config, device="cpu", eval_every_steps=spec.eval_every_steps)
-        run, path = TrainingRun(spec, self._eval, execution, workload), self._folder / "plateau.safetensors"
-        untrained = run.evaluate(TRAIN_SAMPLE)["loss"]
-        if fork:
-            run.load(path)
-        last = spec.max_train_steps
-        events = train(run, until=last, eval_steps=spec.eval_steps(), checkpoint_steps={trunk_end(spec)})
-        for event in events:
-            if isinstance(event, CheckpointDue):
-                run.save_full(path)
-            elif isinstance(event, Evaluated):
-                for row in event.evaluations:
-                    curves.setdefault((row.split, row.metric), {})[row.global_step] = row.value
-                if is_diverged(_curve(curves, TRAIN_SAMPLE, "loss"), initial_loss=untrained):
-                    return False
-            else:
-                return False
-        return True
-
-
-def _curve(curves: dict[tuple[str, str], dict[int, float]], split: str, metric: str) -> tuple[tuple[int, float], ...]:
-    return tuple(sorted(curves.get((split, metric), {}).items()))
+def train_run(spec: RunSpec, loaded: LoadedStudy, cache: Path) -> Row:
+    """A run's retrospective best; `value` is None if it is infeasible, by the rules of the studies."""
+    evaluated, options = eval_spec(loaded.config), spec.workload_options
+    workload = build_workload(loaded.config.workload, options, folder=loaded.folder, cache=cache)
+    execution = execution_spec(loaded.config, device="cpu", eval_every_steps=spec.eval_every_steps)
+    run = TrainingRun(spec, evaluated, execution, workload)
+    untrained = run.evaluate(TRAIN_SAMPLE)["loss"]
+    losses: list[tuple[int, float]] = []
+    curve: list[tuple[int, float]] = []
+    for event in train(run, until=spec.max_train_steps, eval_steps=spec.eval_steps(), checkpoint_steps=()):
+        if not isinstance(event, Evaluated):
+            return {"best_step": None, "value": None}
+        values = {(row.split, row.metric): row.value for row in event.evaluations}
+        losses.append((event.global_step, values[TRAIN_SAMPLE, "loss"]))
+        curve.append((event.global_step, values[VALIDATION, evaluated.metric]))
+        if is_diverged(tuple(losses), initial_loss=untrained):
+            return {"best_step": None, "value": None}
+    found = best(tuple(curve), evaluated.direction)
+    assert found is not None, "the last step is an evaluation"
+    return {"best_step": found[0], "value": found[1]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +192,7 @@ def run_study(study: Path, seed: int, overrides: Sequence[str]) -> Row:
 # ---------------------------------------------------------------- tables
 
 
-def print_brute(found: list[Level], runs: list[Row], *, sign: float, metric: str) -> None:
+def print_brute(found: list[Level], *, metric: str, sign: float) -> None:
     chosen, top = brute_budget(found, sign), min(found, key=lambda level: sign * level.mean)
     print(f"| budget | best mean {metric} | seed deviation | deviations from the best | median best step | point |")
     print("|---|---|---|---|---|---|")
@@ -239,33 +201,39 @@ def print_brute(found: list[Level], runs: list[Row], *, sign: float, metric: str
         gap = sign * (level.mean - top.mean) / top.deviation if top.deviation else 0.0
         cells = (budget, f"{level.mean:.4g}", f"{level.deviation:.2g}", f"{gap:.1f}", f"{level.best_step:,.0f}")
         print(f"| {' | '.join(cells)} | {level.params} |")
-    separate, shared = cost(runs)
-    num_seeds = len({row["seed"] for row in runs})
-    print(f"\nBrute force chose {chosen:,} steps; seeds per point: {num_seeds}. Its {len(runs)} runs")
-    print(f"are {separate:,} steps trained separately, {shared:,} when plateaus equal to the bit are trained once.\n")
+    print()
 
 
-def print_studies(studies: list[Row], *, budget: int, runs: list[Row]) -> None:
-    print(
-        "| study seed | round 1's budgets and verdicts | chosen | grid steps from brute force | answered | executed |"
-    )
+def print_studies(studies: list[Row], *, budget: int, metric: str) -> None:
+    print(f"| study seed | round 1's budgets and verdicts | chosen | grid steps apart | answer's {metric} | executed |")
     print("|---|---|---|---|---|---|")
     for row in studies:
         told = ", ".join(f"{steps:,} {verdict}" for steps, verdict in row["rounds"]) or "none"
         cells = ("none", "-", "none")
         if row["chosen"] is not None:
-            cells = (f"{row['chosen']:,}", f"{log2(row['chosen'] / budget):+.1f}", f"{row['answered']:,}")
+            cells = (f"{row['chosen']:,}", f"{log2(row['chosen'] / budget):+.1f}", f"{row['value']:.4g}")
         print(f"| {row['study_seed']} | {told} | {' | '.join(cells)} | {row['executed']:,} |")
     chosen, answered = (sum(is_close(row[key], budget) for row in studies) for key in ("chosen", "answered"))
-    executed, (separate, shared) = fmean(row["executed"] for row in studies), cost(runs)
-    print(f"\nWithin one grid step of {budget:,}: {chosen} of {len(studies)} ({answered} by the budget of the answer).")
-    print(f"A study executed {executed:,.0f} steps on average; brute force is {separate / executed:.1f} times that,")
-    print(f"{shared / executed:.1f} times with shared plateaus.")
+    print(
+        f"\nWithin one grid step of {budget:,}: {chosen} of {len(studies)} ({answered} by the budget of the answer).\n"
+    )
 
 
-def cost(runs: list[Row]) -> tuple[int, int]:
-    """Steps of all runs, trained separately and with shared plateaus."""
-    return sum(row["budget"] for row in runs), sum(row["steps"] for row in runs)
+def print_cost(runs: list[Row], studies: list[Row], *, decay_share: float) -> None:
+    (separate, shared), executed = cost(runs, decay_share), fmean(row["executed"] for row in studies)
+    print(f"Brute force: {len(runs)} runs, {len({row['seed'] for row in runs})} seeds a point.")
+    print(f"Trained separately: {separate:,} steps, {separate / executed:.1f} times the {executed:,.0f} of a study.")
+    print(f"With one plateau for all budgets of a point and seed: {shared:,}, {shared / executed:.1f} times.")
+
+
+def cost(runs: list[Row], decay_share: float) -> tuple[int, int]:
+    """Steps of all runs trained separately; and if all budgets of a point and seed ended one plateau (PROTOCOL 8)."""
+    by_plateau: dict[tuple[int, int], list[int]] = {}
+    for row in runs:
+        by_plateau.setdefault((row["point"], row["seed"]), []).append(row["budget"])
+    plateaus = sum((1 - decay_share) * max(budgets) for budgets in by_plateau.values())
+    separate = sum(row["budget"] for row in runs)
+    return separate, round(plateaus + decay_share * separate)
 
 
 def is_close(chosen: int | None, budget: int) -> bool:
@@ -289,24 +257,25 @@ def main() -> None:
             what = {"kind": "study", "workload": name, "overrides": told, "study_seed": seed}
             if not rows.find(**what):
                 rows.add(what | run_study(case.study, seed, arguments.overrides))
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(loaded, Path(folder))
-            for point, index, specs in chains(loaded, case, arguments.seeds):
-                what = {"kind": "run", "workload": name, "overrides": told, "point": point, "seed": index}
+        with tempfile.TemporaryDirectory() as cache:
+            for of, spec in runs_of(loaded, case, arguments.seeds):
+                what = {"kind": "run", "workload": name, "overrides": told, **of}
                 if not rows.find(**what):
-                    options = ", ".join(f"{key} {value:.3g}" for key, value in specs[0].workload_options.items())
-                    what["params"] = f"rate {specs[0].learning_rate:.3g}, {options}"
-                    for row in list(trainer.train_all(specs)):
-                        rows.add(what | row)
+                    options = ", ".join(f"{key} {value:.3g}" for key, value in spec.workload_options.items())
+                    params = f"rate {spec.learning_rate:.3g}, {options}"
+                    rows.add({**what, "params": params, **train_run(spec, loaded, Path(cache))})
     except KeyboardInterrupt:
         print("interrupted; this is what there is", file=sys.stderr)
     runs, studies = (rows.find(kind=kind, workload=name, overrides=told) for kind in ("run", "study"))
-    sign = sign_of(eval_spec(loaded.config).direction)
-    if runs:
-        found = levels(runs, sign)
-        print_brute(found, runs, sign=sign, metric=loaded.config.evaluation.metric)
-        if studies:
-            print_studies(studies, budget=brute_budget(found, sign), runs=runs)
+    if not runs:
+        return
+    config = loaded.config
+    metric, sign = config.evaluation.metric, sign_of(eval_spec(config).direction)
+    found = levels(runs, sign)
+    print_brute(found, metric=metric, sign=sign)
+    if studies:
+        print_studies(studies, budget=brute_budget(found, sign), metric=metric)
+        print_cost(runs, studies, decay_share=config.training.decay_share)
 
 
 if __name__ == "__main__":
