@@ -12,7 +12,7 @@ EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 STUDIES = $(shell find studies -name '*.yaml' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-postgres check benchmarks clean
+.PHONY: help install quickstart test test-slow test-postgres check benchmarks brute-force clean
 
 help:
 	@echo "make quickstart   install if needed, run studies/quickstart.yaml, write its report"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-slow    the long tests"
 	@echo "make test-postgres   the storage tests on a PostgreSQL server of their own"
 	@echo "make benchmarks   what is measured side by side"
+	@echo "make brute-force  derived budgets against training at every budget, ten study seeds (hours)"
 	@echo "make clean        remove the environment and caches; studies' results in runs/ stay"
 
 install: $(INSTALLED)
@@ -59,6 +60,10 @@ check: $(INSTALLED)
 
 benchmarks: $(INSTALLED)
 	@for file in tests/benchmarks/*.py; do $(BIN)/python "$$file" || exit $$?; done
+
+brute-force: $(INSTALLED)
+	$(BIN)/python tests/benchmarks/brute_force.py digits --study-seeds 10
+	$(BIN)/python tests/benchmarks/brute_force.py quickstart round_1.adjust=probe round_1.max_adjustments=2 --study-seeds 10
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

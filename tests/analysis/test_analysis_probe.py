@@ -42,6 +42,17 @@ def test_the_noise_of_the_curves_stands_in_for_an_unknown_seed_deviation() -> No
     assert not found.is_gain
 
 
+def test_only_noise_where_late_best_values_lie_can_explain_a_gain() -> None:
+    def loud_until_the_decay(curve: Curve) -> Curve:
+        rng = Random(0)
+        return (*((step, value + rng.gauss(0, 0.2)) for step, value in curve[:-5]), *curve[-5:])
+
+    pairs = [(loud_until_the_decay(curve(2.0, 0.01)), loud_until_the_decay(curve(1.9, 0.01)))] * 3
+    found = measure_probe(pairs, direction="minimize", min_gain=0.01)
+    assert found.chance < 0.05
+    assert found.is_gain
+
+
 def test_a_loss_is_a_negative_gain_in_either_direction() -> None:
     assert gain(2.0, 2.5).mean_gain == pytest.approx(-0.5)
     pairs = [(((1, 0.5), (2, 0.8)), ((1, 0.5), (4, 0.7)))]

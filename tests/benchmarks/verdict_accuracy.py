@@ -38,6 +38,8 @@ class Family:
     right: str
     progress: Callable[[np.random.Generator, float], Progress]
     decay_gain: float = 0.0
+    plateau_noise: float = 1.0
+    """Noise of the plateau as a multiple of that at the decay's end; in between it falls with the rate."""
 
 
 def fitted_early(random: np.random.Generator, fall: float) -> Progress:
@@ -81,6 +83,10 @@ FAMILIES = {
     "turns in the middle": Family(right="adequate", progress=turns_in_the_middle),
     "levels off, decay helps": Family(right="adequate", progress=levels_off, decay_gain=1.0),
     "improves still, decay helps": Family(right="too short", progress=improves_still, decay_gain=1.0),
+    "levels off, loud plateau": Family(right="adequate", progress=levels_off, decay_gain=4.0, plateau_noise=4.0),
+    "improves still, loud plateau": Family(
+        right="too short", progress=improves_still, decay_gain=4.0, plateau_noise=4.0
+    ),
 }
 
 
@@ -92,7 +98,8 @@ def verdict_of(family: Family, random: np.random.Generator, *, fall: float, num_
         steps = np.unique(np.linspace(0, budget, num_evals + 1)[1:].round().astype(int))
         decay = np.clip(1 - (budget - steps) / (DECAY_SHARE * BUDGET), 0, None)
         falls = progress(steps / BUDGET) - family.decay_gain * fall * decay
-        values = level + NOISE * (falls + random.standard_normal(len(steps)))
+        loudness = family.plateau_noise + (1 - family.plateau_noise) * decay
+        values = level + NOISE * (falls + loudness * random.standard_normal(len(steps)))
         return tuple(zip(steps.tolist(), values.tolist(), strict=True))
 
     curves = {number: curve(level, BUDGET) for number, level in enumerate(levels)}

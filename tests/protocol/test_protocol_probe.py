@@ -110,13 +110,14 @@ def test_a_gain_within_the_noise_of_the_curves_is_no_gain() -> None:
     # 2 % better after twice the steps: worth having, were it not smaller than the noise.
     falls = improves_until(10**9)
     quiet = play(trained(lambda step: falls(step) - 0.06 * step / 1200), round_2=None)
-    noisy = play(trained(lambda step: falls(step) - 0.06 * step / 1200, noise=0.05, decay_gain=0.6), round_2=None)
+    world = trained(lambda step: falls(step) - 0.06 * step / 1200, noise=0.05, decay_gain=0.6)
+    noisy = [play(world, seed=seed, round_2=None) for seed in range(5)]
     assert quiet.study.phase("round_1.probe").verdict == "gain"
-    assert noisy.study.phase("round_1.probe").verdict == "no gain"
-    numbers = noisy.decision("probe", "round_1.probe").numbers
+    assert [lab.study.phase("round_1.probe").verdict for lab in noisy].count("gain") <= 1
+    numbers = noisy[0].decision("probe", "round_1.probe").numbers
     assert numbers["needed_gain"] < numbers["chance"]
     assert numbers["is_seed_deviation"] is False
-    assert "seed deviation unknown" in noisy.decision("probe").reason
+    assert "seed deviation unknown" in noisy[0].decision("probe").reason
 
 
 def test_noise_changes_few_verdicts() -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import fmean, median
+from statistics import fmean
 
-from tuner.analysis.best_steps import best, noise, sign_of
+from tuner.analysis.best_steps import MEAN_WINDOW, best, noise, sign_of
 from tuner.records import Curve, Direction
 
 NUM_ERRORS = 2.0
@@ -24,7 +24,8 @@ class ProbeGain:
 
     `needed_gain` is the smallest mean worth twice the budget; `chance` is what the mean may be by chance: the seed
     deviation if `is_seed_deviation`, else, while nothing was replicated, two standard errors of a mean gain between
-    evaluations as noisy as the curves.
+    evaluations as noisy as the last five of each curve, where late best values lie: the plateau before the decay is
+    far noisier at a high rate.
     """
 
     gains: tuple[float, ...]
@@ -63,7 +64,7 @@ def measure_probe(
     before, after = zip(*((_best_value(a, direction), _best_value(b, direction)) for a, b in pairs), strict=True)
     gains = tuple(sign * (first - second) for first, second in zip(before, after, strict=True))
     # One noise deviation alone would call 11 % of flat plateaus too short, two standard errors 2 %.
-    error = median(noise(curve) for pair in pairs for curve in pair) * sqrt(2 / len(pairs))
+    error = noise(*(curve[-MEAN_WINDOW:] for pair in pairs for curve in pair)) * sqrt(2 / len(pairs))
     return ProbeGain(
         gains=gains,
         mean_gain=fmean(gains),

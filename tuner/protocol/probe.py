@@ -119,7 +119,8 @@ def _told(config: StudyConfig, found: ProbeGain, *, probe: PhaseRecord) -> str:
     metric, each = probe.plan.eval.metric, ", ".join(f"{gain:+.3g}" for gain in found.gains)
     left_out = len(probe.trials) - len(found.gains)
     each += f"; {left_out} infeasible or crashed" if left_out else ""
-    of = "the seed deviation" if found.is_seed_deviation else "seed deviation unknown: noise of the curves, 2 errors"
+    unknown = "seed deviation unknown: noise at the end of the curves, 2 errors"
+    of = "the seed deviation" if found.is_seed_deviation else unknown
     return (
         f"{steps(probe.plan.max_train_steps)}, twice the budget, improve the best {metric} of {len(found.gains)} "
         f"trials by {found.mean_gain:+.3g} on average ({each}): "
