@@ -33,9 +33,9 @@ from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.cli.reading import opened_store
 from tuner.config.load import LoadedStudy, load_study
 from tuner.config.resolve import eval_spec, execution_spec
+from tuner.protocol.next_length import carried_steps
 from tuner.protocol.rounds import ROUND_1
 from tuner.protocol.runs import round_trials, trial_seed
-from tuner.protocol.next_length import carried_steps
 from tuner.records import TRAIN_SAMPLE, VALIDATION, PhasePlan, RunSpec, WorkloadFacts
 from tuner.training.loop import Evaluated, train
 from tuner.training.run import TrainingRun
