@@ -161,7 +161,7 @@ def test_study_without_an_answer_shows_the_reason_and_the_sweep(tmp_path: Path) 
     text = Elements(files.page.read_text()).text
     assert "ended without an answer: no rate reached train loss <= 1.2" in text
     assert "No rate reached train loss ≤ 1.2." in text
-    assert {path.name for path in files.figures} == {"sweep.png", "curves-budget_sweep.png"}
+    assert {path.name for path in files.figures} == {"sweep.png", "curves-budget_sweep.png", "instability.png"}
 
 
 def test_study_that_just_began_has_a_page(tmp_path: Path) -> None:
