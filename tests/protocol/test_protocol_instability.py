@@ -346,7 +346,7 @@ def test_the_probe_evaluates_one_batch_of_each_sample_at_a_step() -> None:
 @pytest.mark.parametrize(("hours", "is_skipped"), [(1.0, True), (2.0, False)])
 def test_hours_that_do_not_hold_it_beside_round_1_skip_the_probe_and_say_so(hours: float, is_skipped: bool) -> None:
     config = config_of(budget_sweep=PROBED, limits={"study_hours": hours})
-    lab = Lab(config, bowl(steps_at_optimum=300), seconds_per_step=lambda num_steps: 1.0).play()
+    lab = Lab(config, bowl(steps_at_optimum=350), seconds_per_step=lambda num_steps: 1.0).play()
     skipped = [d for d in lab.decisions if d.kind == "cut" and "instability_probe is skipped" in d.reason]
     assert len(skipped) == is_skipped
     assert [phase.name for phase in lab.phases][:2] == [

@@ -71,9 +71,9 @@ def test_a_round_stays_open_until_its_probe_has_closed() -> None:
     assert opened < probed < moves.index((ClosePhase, "round_1"))
 
 
-def test_the_probe_runs_the_best_three_from_their_own_plateaus() -> None:
+def test_the_probe_runs_the_best_five_from_their_own_plateaus() -> None:
     lab = play(trained(still_improving))
-    best = sorted(lab.trials("round_1"), key=lambda t: t.best_value or 9.0)[:3]
+    best = sorted(lab.trials("round_1"), key=lambda t: t.best_value or 9.0)[:5]
     assert [t.params for t in lab.trials("round_1.probe")] == [t.params for t in best]
     for short, long in zip(best, lab.trials("round_1.probe"), strict=True):
         assert long.spec == replace(short.spec, max_train_steps=1200, eval_every_steps=48, fork_steps=(1080,))
@@ -117,12 +117,13 @@ def test_a_gain_within_the_noise_of_the_curves_is_no_gain() -> None:
     numbers = noisy[0].decision("probe", "round_1.probe").numbers
     assert numbers["needed_gain"] < numbers["chance"]
     assert numbers["is_seed_deviation"] is False
-    assert "seed deviation unknown" in noisy[0].decision("probe").reason
+    assert "chance: 95 % of the gains' own standard error" in noisy[0].decision("probe").reason
 
 
 def test_noise_changes_few_verdicts() -> None:
-    # A decay that hides nothing: a gain of 0.25 is twelve noise deviations, none is none.
-    for progress, wrong, at_most in ((flat, "too short", 1), (still_improving, "adequate", 0)):
+    # A decay that hides nothing: a gain of 0.25 is twelve noise deviations, none is none. One in twenty of the flat
+    # ones is wrong by design; tests/benchmarks/verdict_accuracy.py counts many.
+    for progress, wrong, at_most in ((flat, "too short", 2), (still_improving, "adequate", 0)):
         labs = [play(trained(progress, noise=0.02, decay_gain=0.3), seed=s, round_2=None) for s in range(12)]
         verdicts = [lab.study.phase("round_1").verdict for lab in labs]
         assert verdicts.count(wrong) <= at_most, verdicts
@@ -136,12 +137,12 @@ def test_a_gain_below_min_gain_is_not_worth_twice_the_budget() -> None:
 
 def test_the_verdict_carries_the_gain_of_every_probed_trial_and_the_bars_it_was_held_against() -> None:
     reason = play(trained(flat)).decision("verdict", "round_1").reason
-    for part in ("6 of 6", "round_1.probe: 1,200 steps", "3 trials", "+0", "round_1.min_gain=0.01", "24 steps"):
+    for part in ("6 of 6", "round_1.probe: 1,200 steps", "5 trials", "+0", "round_1.min_gain=0.01", "24 steps"):
         assert part in reason
     assert "\n" not in reason
 
 
-@pytest.mark.parametrize(("num_lost", "verdict"), [(1, "too short"), (2, "undecided (decay-confounded)")])
+@pytest.mark.parametrize(("num_lost", "verdict"), [(1, "too short"), (4, "undecided (decay-confounded)")])
 def test_probe_trials_that_are_lost_are_told_and_too_few_decide_nothing(num_lost: int, verdict: str) -> None:
     lost = [t.spec.learning_rate for t in play(trained(still_improving)).trials("round_1.probe")][:num_lost]
     world = trained(still_improving)
@@ -153,7 +154,7 @@ def test_probe_trials_that_are_lost_are_told_and_too_few_decide_nothing(num_lost
     assert lab.study.phase("round_1").verdict == verdict
     assert isinstance(lab.end, Conclude)
     told = lab.decision("probe", "round_1.probe").reason
-    assert ("1 infeasible or crashed" if num_lost == 1 else "1 of 3 probe trials are feasible") in told
+    assert ("1 infeasible or crashed" if num_lost == 1 else "1 of 5 probe trials are feasible") in told
 
 
 def test_probes_are_no_candidates_for_the_answer() -> None:

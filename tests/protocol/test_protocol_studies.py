@@ -145,7 +145,7 @@ STUDIES: dict[str, tuple[World, dict[str, Any], str]] = {
     "improves until half the budget, decay does nothing": (
         trained(until(300), decay_gain=0.0),
         {},
-        "budget_sweep: fits 600, round_1: adequate, round_2: undecided, answer: 600 adequate",
+        "budget_sweep: fits 600, round_1: adequate, round_1.probe: no gain, round_2: undecided, answer: 600 adequate",
     ),
     "best in the middle, then overfits": (
         trained(turns(300), decay_gain=0.0),
@@ -175,7 +175,7 @@ STUDIES: dict[str, tuple[World, dict[str, Any], str]] = {
     "blooms at half the budget": (
         trained(blooms(300), decay_gain=0.0),
         {},
-        "budget_sweep: fits 600, round_1: adequate, round_2: undecided, answer: 600 adequate",
+        "budget_sweep: fits 600, round_1: adequate, round_1.probe: no gain, round_2: undecided, answer: 600 adequate",
     ),
     "blooms at 1.5 budgets, unseen in the first": (
         trained(blooms(900), decay_gain=0.1),

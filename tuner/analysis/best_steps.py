@@ -86,19 +86,28 @@ class BestStepCounts:
     num_trials: int
     best_early: Share
     best_late: Share
+    still_best_late: Share
+    """The best value was reached there, or reached again: coarse metrics tie, and the best step is the earliest."""
     good_early: Share
 
 
 def count_bands(curves: Iterable[Curve], max_train_steps: int, *, direction: Direction) -> BestStepCounts:
     """Count a group's best steps in the first 10 % and last 25 %, and its first good steps in the first 10 %."""
+    curves = list(curves)
     found = [(best(curve, direction), first_good_step(curve, direction)) for curve in curves]
     best_steps = [top[0] for top, _ in found if top is not None]
+    again = [
+        max(step for step, value in curve if value == top[1])
+        for curve, (top, _) in zip(curves, found, strict=True)
+        if top is not None
+    ]
     good_steps = [good for _, good in found if good is not None]
     num_trials = len(best_steps)
     return BestStepCounts(
         num_trials=num_trials,
         best_early=share(sum(in_first_tenth(step, max_train_steps) for step in best_steps), num_trials),
         best_late=share(sum(in_last_quarter(step, max_train_steps) for step in best_steps), num_trials),
+        still_best_late=share(sum(in_last_quarter(step, max_train_steps) for step in again), num_trials),
         good_early=share(sum(in_first_tenth(step, max_train_steps) for step in good_steps), num_trials),
     )
 

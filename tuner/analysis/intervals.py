@@ -56,3 +56,14 @@ def wilson(count: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
     low = 0.0 if count == 0 else center - reach
     high = 1.0 if count == total else center + reach
     return low, high
+
+
+def student_quantile(share: float, freedom: int) -> float:
+    """Student's quantile: how many standard errors a mean of few values may lie off by chance.
+
+    >>> round(student_quantile(0.95, 4), 2)
+    2.13
+    """
+    from scipy.special import stdtrit  # only where something was replicated or probed
+
+    return float(stdtrit(freedom, share))

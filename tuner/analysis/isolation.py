@@ -13,16 +13,17 @@ from math import sqrt
 from statistics import fmean
 
 from tuner.analysis.best_steps import sign_of
+from tuner.analysis.intervals import student_quantile
 from tuner.analysis.transfer import point_key
 from tuner.records import Direction, TrialRecord, Value
 
-STUDENT = (12.7, 4.3, 3.2, 2.8, 2.6, 2.4, 2.4, 2.3, 2.3, 2.2)
-"""Student's two-sided 95 % quantiles for 1, 2, ... degrees of freedom; about 2 beyond these."""
+CERTAINTY = 0.975
+"""Two-sided 95 %."""
 
 
 def deciding_deviations(freedom: int) -> float:
     """From how many of its standard deviations on a difference counts: more where few replicas tell what those are."""
-    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else 2.0
+    return student_quantile(CERTAINTY, freedom)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

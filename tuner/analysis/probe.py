@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean
+from math import inf, sqrt
+from statistics import fmean, stdev
 
-from tuner.analysis.best_steps import MEAN_WINDOW, best, noise, sign_of
+from tuner.analysis.best_steps import best, sign_of
+from tuner.analysis.intervals import student_quantile
 from tuner.records import Curve, Direction
 
-NUM_ERRORS = 2.0
-"""Standard errors of the mean gain that noise alone is granted."""
+CERTAINTY = 0.95
+"""One-sided: a mean that exceeds Student's quantile is no chance in 19 of 20 cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +24,9 @@ class ProbeGain:
     """What the longer budget gained, in the metric's unit, positive when better; one of `gains` per point.
 
     `needed_gain` is the smallest mean worth twice the budget; `chance` is what the mean may be by chance: the seed
-    deviation if `is_seed_deviation`, else, while nothing was replicated, two standard errors of a mean gain between
-    evaluations as noisy as the last five of each curve, where late best values lie: the plateau before the decay is
-    far noisier at a high rate.
+    deviation if `is_seed_deviation`, else, while nothing was replicated, Student's 95 % of the gains' own standard
+    error. Both runs of a pair have one past, so that their difference holds no luck of the seed; gains of different
+    points scatter more than gains of one, which errs on the side of no gain. Infinite for a single pair.
     """
 
     gains: tuple[float, ...]
@@ -63,15 +64,19 @@ def measure_probe(
     sign = sign_of(direction)
     before, after = zip(*((_best_value(a, direction), _best_value(b, direction)) for a, b in pairs), strict=True)
     gains = tuple(sign * (first - second) for first, second in zip(before, after, strict=True))
-    # One noise deviation alone would call 11 % of flat plateaus too short, two standard errors 2 %.
-    error = noise(*(curve[-MEAN_WINDOW:] for pair in pairs for curve in pair)) * sqrt(2 / len(pairs))
     return ProbeGain(
         gains=gains,
         mean_gain=fmean(gains),
         needed_gain=min_gain * abs(fmean(before)),
-        chance=NUM_ERRORS * error if seed_deviation is None else seed_deviation,
+        chance=_chance(gains) if seed_deviation is None else seed_deviation,
         is_seed_deviation=seed_deviation is not None,
     )
+
+
+def _chance(gains: tuple[float, ...]) -> float:
+    if len(gains) < 2:
+        return inf
+    return student_quantile(CERTAINTY, len(gains) - 1) * stdev(gains) / sqrt(len(gains))
 
 
 def _best_value(curve: Curve, direction: Direction) -> float:

@@ -80,7 +80,8 @@ def judge_budget(
     """Judge a round's budget by the validation curves of its feasible trials, by trial id.
 
     `adjust`: "raw" takes late best steps at their word (too short); else they stay undecided until a probe decides,
-    because a decaying rate pulls the best step into the decay whatever the budget. The first 10 % ends with its last
+    because a decaying rate pulls the best step into the decay whatever the budget. "probe" measures, and so also asks
+    where the best value was only reached again that late: errors of few examples tie. The first 10 % ends with its last
     step, 0.1 T; the last 25 % begins with its first, 0.75 T.
     """
     seen = {trial: curve for trial, curve in curves.items() if curve}
@@ -123,6 +124,9 @@ def _verdict(everyone: BestStepCounts, leaders: BestStepCounts, *, min_evals: in
         return "too long"
     if everyone.best_late.is_at_least(MIN_PERCENT) and leaders.best_late.is_at_least(MIN_PERCENT):
         return "too short" if adjust == "raw" else CONFOUNDED
+    if adjust == "probe" and all(group.still_best_late.is_at_least(MIN_PERCENT) for group in (everyone, leaders)):
+        # A tie at the end leaves open whether more steps would help; here that is about to be measured.
+        return CONFOUNDED
     return "adequate"
 
 
@@ -142,6 +146,8 @@ def _reason(
     if verdict == "too short":
         return f"trials {late}; round_1.adjust=raw takes that as too short"
     if verdict == CONFOUNDED:
+        if everyone.best_late != everyone.still_best_late or leaders.best_late != leaders.still_best_late:
+            late += f" (with ties {everyone.still_best_late} and {leaders.still_best_late})"
         return (
             f"trials {late}; the decaying rate pulls best steps there whatever the budget, "
             "so that only longer runs can tell"

@@ -203,7 +203,7 @@ class Round1(Section):
     adjust: Literal["probe", "raw", "none"] = setting(
         "probe",
         change="decision",
-        description="when best steps are late: probe: the best three train twice as long, and their gain decides; "
+        description="when best steps are late: probe: the best five train twice as long, and their gain decides; "
         "raw: that alone counts as too short; none: undecided (decay-confounded)",
     )
     min_gain: float = setting(

@@ -15,7 +15,6 @@ from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import rank_by_best_mean
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import value_of
-from tuner.protocol.probe import NUM_PROBED
 from tuner.protocol.rounds import ROUND_1, distinct, feasible
 from tuner.protocol.runs import retuned_decays
 from tuner.protocol.words import json_safe, number, steps
@@ -32,6 +31,9 @@ from tuner.records import (
     TrialRecord,
     Wait,
 )
+
+NUM_RETUNED: Final = 3
+"""So many of the best trials try other decays."""
 
 DECAY: Final = f"{ROUND_1}.decay"
 DECAY_STEPS: Final = "decay_steps"
@@ -59,7 +61,7 @@ def _open(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) -> Open
     metric, direction = base.plan.eval.metric, base.plan.eval.direction
     curves = {trial.trial: study.curve(trial.trial, VALIDATION, metric) for trial in feasible(base)}
     by_id = {trial.trial: trial for trial in base.trials}
-    best = distinct(by_id[trial] for trial in rank_by_best_mean(curves, direction))[:NUM_PROBED]
+    best = distinct(by_id[trial] for trial in rank_by_best_mean(curves, direction))[:NUM_RETUNED]
     lengths = retuned_decays(config, best[0].spec)
     if not lengths:
         return None

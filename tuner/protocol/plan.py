@@ -12,7 +12,7 @@ from tuner.analysis.instability import SHORT_BUDGET, SHORT_WARMUP_SHARES, WARMUP
 from tuner.config.kind_rules import has_length, round_1_steps
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
-from tuner.protocol.decay import DECAY
+from tuner.protocol.decay import DECAY, NUM_RETUNED
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, MOST_EVALUATIONS, planned_steps
 from tuner.protocol.lengths import expected_lengths
 from tuner.protocol.next_length import round_name
@@ -247,7 +247,7 @@ def _decay(config: StudyConfig, first: PlannedPhase, *, factor: int) -> PlannedP
         longest,
         min_steps=shortest.min_steps,
         min_evals=min(shortest.min_evals, longest.min_evals),
-        max_trials=min(NUM_PROBED, first.max_trials) * len(config.round_1.decay_shares),
+        max_trials=min(NUM_RETUNED, first.max_trials) * len(config.round_1.decay_shares),
         note="only if the budget grew; decays of other lengths, forked from the best plateaus",
     )
 
