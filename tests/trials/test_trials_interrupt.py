@@ -88,6 +88,7 @@ def test_optuna_opens_the_database_while_the_study_runs(long_home: Home, running
     assert running.poll() is None
 
 
+@pytest.mark.slow
 def test_terminated_by_the_system_it_saves_and_exits_143(home: Home) -> None:
     process = home.start("run", "tiny.yaml", "--workers", "1")
     assert home.wait_for_evals(process, 20)
@@ -118,6 +119,7 @@ def test_a_changed_recipe_or_decision_is_refused_on_an_existing_study(killed: Ho
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_changed_execution_is_accepted_on_an_existing_study(killed: Home) -> None:
     num_evals = killed.num_evals()
     changes = ("execution.checkpoint_every_steps=50", "execution.workers=1", "execution.log_every_steps=1")

@@ -83,6 +83,7 @@ def test_vocabulary_has_exactly_the_size_asked_for_and_bytes_keep_their_ids(merg
     assert (ids["a"], ids["<|endoftext|>"]) == (97, END_OF_DOCUMENT)
 
 
+@pytest.mark.slow
 def test_another_process_with_other_threads_learns_the_same(merges):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_workloads_bpe as t;"
