@@ -43,7 +43,7 @@ def test_a_doubled_trial_that_was_probed_trains_no_step(probed: Home) -> None:
         for trial in by_id.values()
         if trial["phase"] == "round_1.2" and by_id[trial["forked_from"]["trial"]]["phase"] == "round_1.probe"
     ]
-    assert len(ends) == 3
+    assert len(ends) == 5
     for trial in ends:
         donor = by_id[trial["forked_from"]["trial"]]
         assert trial["steps_executed"] == 0
