@@ -196,6 +196,17 @@ def test_a_rate_too_low_to_learn_is_not_collapsed() -> None:
     assert all(trial.outcome != COLLAPSED for trial in lab.study.trials())
 
 
+def test_rates_of_different_optimizers_do_not_compare() -> None:
+    # The highest rate learns nothing while lower ones do: collapsed, unless it is another optimizer's.
+    study = played(sticks(above=2e-3)).study
+    first = replace(study.phase("round_1"), is_closed=False)
+    top = max(first.trials, key=lambda trial: trial.spec.learning_rate)
+    sgd = replace(top, spec=replace(top.spec, optimizer=replace(top.spec.optimizer, name="sgd")))
+    trials = tuple(sgd if trial.trial == top.trial else trial for trial in first.trials)
+    assert mark_collapsed(KNOWN, replace(study, phases=(study.phases[0], first))) is not None
+    assert mark_collapsed(KNOWN, replace(study, phases=(study.phases[0], replace(first, trials=trials)))) is None
+
+
 def test_one_that_is_a_little_better_than_a_constant_predictor_is_not_collapsed() -> None:
     lab = played(sticks(above=2e-3, at=2.999), lab={"facts": KNOWN})
     assert all(trial.outcome != COLLAPSED for trial in lab.study.trials())

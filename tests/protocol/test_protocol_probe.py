@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from synthetic import Lab, World, bowl, config_of, trained
 
+from tuner.analysis.verdict import CONFOUNDED
 from tuner.protocol.advance import next_move
+from tuner.protocol.rounds import check_round
 from tuner.protocol.runs import doubled, retuned_decays
 from tuner.records import ClosePhase, Conclude, OpenPhase, RunSpec
 
@@ -127,6 +129,17 @@ def test_noise_changes_few_verdicts() -> None:
         labs = [play(trained(progress, noise=0.02, decay_gain=0.3), seed=s, round_2=None) for s in range(12)]
         verdicts = [lab.study.phase("round_1").verdict for lab in labs]
         assert verdicts.count(wrong) <= at_most, verdicts
+
+
+def test_ties_at_the_end_ask_for_a_probe_where_one_may_follow() -> None:
+    # The value is reached in the middle and kept to the end: best steps are early among equals, nothing is late.
+    lab = play(trained(improves_until(300), decay_gain=0.0))
+    assert lab.decision("verdict", "round_1").numbers["everyone"]["best_late"]["count"] == 0
+    assert (lab.study.phase("round_1.probe").verdict, lab.study.phase("round_1").verdict) == ("no gain", "adequate")
+    check = check_round(lab.config, lab.study, phase=lab.study.phase("round_1"))
+    later = replace(lab.study.phase("round_1"), plan=replace(lab.study.phase("round_1").plan, kind="round_2"))
+    assert check.verdict == CONFOUNDED
+    assert check_round(lab.config, lab.study, phase=later).verdict == "adequate"
 
 
 def test_a_gain_below_min_gain_is_not_worth_twice_the_budget() -> None:

@@ -22,6 +22,7 @@ from tuner.records import (
     Move,
     Outcome,
     PhaseRecord,
+    RunSpec,
     StudyRecord,
     TrialRecord,
     WorkloadFacts,
@@ -96,13 +97,17 @@ def _collapsed(
         return []
     judged = [trial for trial in phase.trials if _has_trained(outcomes.get(trial.trial))]
     curves = {trial.trial: truncate(_loss(study, trial), truncate_at) for trial in judged}
-    learning = [trial.spec.learning_rate for trial in judged if learned(curves[trial.trial], constant)]
+    learning = [trial.spec for trial in judged if learned(curves[trial.trial], constant)]
     return [
         trial.trial
         for trial in judged
-        if any(rate < trial.spec.learning_rate for rate in learning)
-        and ends_like_a_constant(curves[trial.trial], constant)
+        if any(_is_lower(spec, trial.spec) for spec in learning) and ends_like_a_constant(curves[trial.trial], constant)
     ]
+
+
+def _is_lower(spec: RunSpec, other: RunSpec) -> bool:
+    """Whether a run is one at a lower rate; rates of different optimizers do not compare."""
+    return spec.optimizer.name == other.optimizer.name and spec.learning_rate < other.learning_rate
 
 
 def _has_trained(outcome: Outcome | None) -> bool:

@@ -26,6 +26,7 @@ from tuner.analysis.instability import (
 )
 from tuner.analysis.steps_to_fit import truncate
 from tuner.config.schema import StudyConfig
+from tuner.config.spaces import setting_of
 from tuner.protocol.answer import leader
 from tuner.protocol.collapsed import outcome_after
 from tuner.protocol.rounds import feasible
@@ -45,6 +46,8 @@ from tuner.records import (
 )
 
 INSTABILITY: Final = "instability"
+LISTED_RATES: Final = "search_space.learning_rate"
+"""The setting whose rates depend on another one: several ranges, of which no single bound can be named."""
 CITED: Final = " (playbook, How can optimization failures be debugged and mitigated?)."
 
 PROPOSED_AFTER = ("budget_sweep", "round_1")
@@ -99,13 +102,16 @@ def _seen(study: StudyRecord, phase: PhaseRecord, *, outcomes: Mapping[int, Outc
     bad = {trial.trial for trial in judged if outcomes[trial.trial].kind == "infeasible"}
     if not bad or not any(trial.num_evals for trial in judged):
         return None
-    rates = [(learning_rate_of(trial), trial.trial in bad) for trial in judged]
     best_rate, budget = _best(study, phase, move)
+    alike = _alike(judged, bad, best_rate)
+    rates = [(learning_rate_of(trial), trial.trial in bad) for trial in alike]
     neighbour = None if best_rate is None else unstable_next_to(best_rate, rates)
+    if not any(is_bad for _, is_bad in rates):
+        rates = [(learning_rate_of(trial), trial.trial in bad) for trial in judged]
     lowest = min(rate for rate, is_bad in rates if is_bad)
     unstable = neighbour or min((r for r, is_bad in rates if is_bad and r > (best_rate or 0.0)), default=lowest)
     near = [
-        t for t in judged if t.trial not in bad and best_rate is not None and _is_near(learning_rate_of(t), best_rate)
+        t for t in alike if t.trial not in bad and best_rate is not None and _is_near(learning_rate_of(t), best_rate)
     ]
     return _Seen(
         by_kind=Counter(outcomes[trial].reason for trial in sorted(bad)),
@@ -118,6 +124,12 @@ def _seen(study: StudyRecord, phase: PhaseRecord, *, outcomes: Mapping[int, Outc
         warmup_steps=max(trial.spec.schedule.warmup_steps for trial in judged if trial.trial in bad),
         norms=_norms(study, near, truncate_at=getattr(move, "truncate_at", None)),
     )
+
+
+def _alike(judged: list[TrialRecord], bad: set[int], best_rate: float | None) -> list[TrialRecord]:
+    """Trials whose rates compare with the best one: those of its optimizer."""
+    first = next((t for t in judged if t.trial not in bad and learning_rate_of(t) == best_rate), None)
+    return [t for t in judged if first is None or t.spec.optimizer.name == first.spec.optimizer.name]
 
 
 def _norms(study: StudyRecord, near: list[TrialRecord], *, truncate_at: int | None) -> LoggedNorms | None:
@@ -229,6 +241,8 @@ def _clipping(config: StudyConfig, found: _Seen) -> tuple[float | None, str, str
         told = f"{number(100 * share)} % of the updates near the best rate are clipped, more than half"
         if found.highest_stable is None:
             return None, f"lower rates instead of clipping: {told}", None
+        if _rates(config) == LISTED_RATES:
+            return None, f"lower rates in {LISTED_RATES} instead of clipping: {told}", None
         lower = f"{_rates(config)}={number(found.highest_stable)}"
         return None, f"a lower rate instead of clipping, {lower}: {told}", lower
     if now is not None and now <= norms.p90:
@@ -242,6 +256,8 @@ def _rates(config: StudyConfig) -> str:
     """The setting that says how high rates may be."""
     if config.search_space == "auto":
         return "budget_sweep.learning_rates.high"
+    if any(setting_of(label) == "learning_rate" != label for label in config.given_space):
+        return LISTED_RATES
     searched = config.given_space.get("learning_rate")
     if searched is None:
         return "training.learning_rate"

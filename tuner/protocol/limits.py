@@ -12,6 +12,7 @@ from typing import Final
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import StudyConfig
+from tuner.config.spaces import scientific_values
 from tuner.protocol.answer import CANDIDATES, conclude
 from tuner.protocol.failures import AS_ANOTHER, give_up
 from tuner.protocol.generations import CUT, first_points, is_adaptive, wanted_points
@@ -123,7 +124,8 @@ def cut_round_1(
     """Round 1 with as many points as fit beside later rounds of one seed; with five, if it is to be without them."""
     each, asked = move.plan.max_train_steps, config.round_1.num_trials
     measured, later = _at_a_time(config, measured), one_seed_steps(config, each, production=production)
-    few = min(asked, MIN_FEASIBLE_TRIALS)
+    num_values = len(scientific_values(config.given_space))
+    few = min(asked, max(MIN_FEASIBLE_TRIALS, num_values))
     tries = [(n, later) for n in range(asked, few - 1, -1)] + [(n, 0.0) for n in range(few, 0, -1)]
     num_points = next((n for n, beside in tries if fits(config, measured, n * each + beside, longest=each)), 0)
     if num_points == 0:
@@ -135,6 +137,7 @@ def cut_round_1(
     if num_points == asked:
         return move
     what = f"{move.plan.name} has {num_points} of {asked} points"
+    what += f", too few for each of the {num_values} scientific values" if num_points < num_values else ""
     told = cut(move.plan.name, what, config, measured, num_steps=asked * each, longest=each)
     # A sampler that learns asks for the rest generation by generation, up to this number.
     told = replace(told, numbers={**told.numbers, "num_points": num_points})

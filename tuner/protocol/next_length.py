@@ -77,7 +77,10 @@ def _towards_production(config: StudyConfig, production: int, *, place: int, bef
     rest = config.later_rounds[place:]
     if len(rest) == 1:
         why = "this is the production length (compute-bound; budget_multiple: auto)"
-        return Length(steps=production, carried=before, why=why)
+        if before > production:
+            # Given multiples led beyond it: a round is never shorter than the one before.
+            why = f"it is beyond the production length of {steps(production)} already (budget_multiple: auto)"
+        return Length(steps=max(production, before), carried=before, why=why)
     ratio, last = ratio_to_production(rest, before=before, production=production), len(config.later_rounds) - 1
     why = (
         f"lengths grow by the same ratio to the production length of {steps(production)} in {round_name(last)} "

@@ -183,8 +183,13 @@ def check_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) 
         plan.max_train_steps,
         direction=plan.eval.direction,
         eval_every_steps=cadence,
-        adjust=config.round_1.adjust,
+        adjust="none" if config.round_1.adjust == "probe" and not _is_probed(study, phase) else config.round_1.adjust,
     )
+
+
+def _is_probed(study: StudyRecord, phase: PhaseRecord) -> bool:
+    """Whether longer training may still be measured for a round; others are only judged."""
+    return phase.plan.kind == ROUND_1 and not is_compute_bound(study)
 
 
 def carried_budget(check: BudgetCheck, phase: PhaseRecord) -> int:
