@@ -35,13 +35,15 @@ def best(curve: Curve, direction: Direction) -> tuple[int, float] | None:
     return min(curve, key=lambda evaluation: sign * evaluation[1])
 
 
-def noise(*curves: Curve) -> float:
-    """Standard deviation of the evaluations of one or more curves about their trends; 0 if none has four of them.
+def noise(curve: Curve) -> float:
+    """Standard deviation of the evaluations about their trend; 0 for fewer than four of them.
 
     From the median absolute deviation of second differences: a trend that is locally a line leaves none, and a few
     steep steps at the start do not move a median. Independent noise of variance v gives second differences of 6 v.
     """
-    bends = np.concatenate([np.diff(_values(curve), n=2) for curve in curves if len(curve) >= 4] or [np.zeros(1)])
+    if len(curve) < 4:
+        return 0.0
+    bends = np.diff(_values(curve), n=2)
     spread = float(np.median(np.abs(bends - np.median(bends))))
     return 1.4826 * spread / float(np.sqrt(6.0))
 
