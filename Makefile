@@ -12,7 +12,7 @@ EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 STUDIES = $(shell find studies -name '*.yaml' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-postgres check benchmarks brute-force clean
+.PHONY: help install quickstart test test-slow test-postgres check benchmarks brute-force faults clean
 
 help:
 	@echo "make quickstart   install if needed, run studies/quickstart.yaml, write its report"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-slow    the long tests"
 	@echo "make test-postgres   the storage tests on a PostgreSQL server of their own"
 	@echo "make benchmarks   what is measured side by side"
+	@echo "make faults       every fault in full, with its table (up to an hour; goes on where it was stopped)"
 	@echo "make brute-force  derived budgets against training at every budget, ten study seeds (hours)"
 	@echo "make clean        remove the environment and caches; studies' results in runs/ stay"
 
@@ -60,6 +61,9 @@ check: $(INSTALLED)
 
 benchmarks: $(INSTALLED)
 	@for file in tests/benchmarks/*.py; do $(BIN)/python "$$file" || exit $$?; done
+
+faults: $(INSTALLED)
+	$(BIN)/python tests/faults/run_campaigns.py
 
 brute-force: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/brute_force.py digits --study-seeds 10
