@@ -5,7 +5,8 @@
 Brute force: every budget of a doubling grid trains the points that round 1 has at the study's own seed, several seeds
 each, as round 1 would at that budget: its warmup, 20 % of decay, 25 evaluations, the best of them counts. Its answer is
 the smallest budget whose best point (by its mean over seeds) lies within one seed deviation of the best budget's; the
-deviation is pooled over the best budget's points.
+deviation is pooled over the best budget's points. It knows no budget between those of its grid, so a choice is compared
+twice: as it is (at most a factor of two), and as the grid's nearest budget (at most one place).
 
 `tuner`: the real study, once per study seed, in a home of its own, without round 2 (only the budget is asked for);
 KEY=VALUE change the study on both sides. The budget it chose is the one that round 1 carries forward.
@@ -214,8 +215,10 @@ def print_studies(studies: list[Row], *, budget: int, metric: str) -> None:
             cells = (f"{row['chosen']:,}", f"{log2(row['chosen'] / budget):+.1f}", f"{row['value']:.4g}")
         print(f"| {row['study_seed']} | {told} | {' | '.join(cells)} | {row['executed']:,} |")
     chosen, answered = (sum(is_close(row[key], budget) for row in studies) for key in ("chosen", "answered"))
+    nearest = sum(is_near(row["chosen"], budget) for row in studies)
     print(
-        f"\nWithin one grid step of {budget:,}: {chosen} of {len(studies)} ({answered} by the budget of the answer).\n"
+        f"\nWithin a factor of two of {budget:,}: {chosen} of {len(studies)} ({answered} by the budget of the answer); "
+        f"as the grid's nearest budget within one place: {nearest}.\n"
     )
 
 
@@ -237,8 +240,13 @@ def cost(runs: list[Row], decay_share: float) -> tuple[int, int]:
 
 
 def is_close(chosen: int | None, budget: int) -> bool:
-    """Whether a choice lies within one grid step, a doubling."""
+    """Whether a choice lies within a factor of two."""
     return chosen is not None and abs(log2(chosen / budget)) <= 1
+
+
+def is_near(chosen: int | None, budget: int) -> bool:
+    """Whether the budget of the grid that is nearest to a choice, by its ratio, is at most one place away."""
+    return chosen is not None and abs(round(log2(chosen / budget))) <= 1
 
 
 def main() -> None:
