@@ -12,13 +12,12 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
+from lives import Life
 from study_rows import Rows, count_writes, read_rows, require_sound
 
 HERE = Path(__file__).parent
@@ -68,17 +67,10 @@ class ToyStudy:
         self.yaml = folder / "toy.yaml"
         self.yaml.write_text(text)
 
-    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, **environment: str) -> Life:
         """Run the study, or go on with it, in a process group of its own."""
-        return subprocess.Popen(
-            [sys.executable, str(HERE / "toy_tuner.py"), "run", str(self.yaml), "--home", str(self.home), *options],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": f"{ROOT}:{HERE}"} | environment,
-        )
+        arguments = ["run", str(self.yaml), "--home", str(self.home), *options]
+        return Life(arguments, folder=self.folder, environment=environment)
 
     def finish(self, *options: str) -> str:
         """Run the study, or go on with it, to its end; what it said."""
@@ -95,7 +87,7 @@ class ToyStudy:
         """Evaluations and checkpoints committed so far: a clock that runs with the study, not with the machine."""
         return count_writes(self.home / "tuner.db")
 
-    def wait_for_writes(self, process: subprocess.Popen[str], count: int) -> bool:
+    def wait_for_writes(self, process: Life, count: int) -> bool:
         """Until so many are committed; False if the process ended before."""
         while process.poll() is None:
             if self.num_writes() >= count:
@@ -104,11 +96,11 @@ class ToyStudy:
         return False
 
 
-def kill_group(process: subprocess.Popen[str]) -> None:
+def kill_group(process: Life) -> None:
     """kill -9 of the planner and all its workers at once; also of orphans that a dead planner left."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def require_same(study: ToyStudy, reference: ToyStudy) -> None:
