@@ -71,6 +71,18 @@ def count_writes(database: Path) -> int:
             return 0
 
 
+def worker_pids(home: Path) -> list[int]:
+    """Who trains at the moment."""
+    if not (home / "tuner.db").exists():
+        return []
+    with closing(_open(home / "tuner.db")) as connection:
+        try:
+            owners = connection.execute("select lease_owner from tuner_trials where lease_owner is not null").fetchall()
+        except sqlite3.OperationalError:
+            return []
+    return sorted(json.loads(owner)["pid"] for (owner,) in owners)
+
+
 def require_sound(home: Path, *, every: int) -> None:
     """A finished study keeps its own promises.
 

@@ -92,7 +92,7 @@ class ToyStudy:
         while process.poll() is None:
             if self.num_writes() >= count:
                 return True
-            time.sleep(0.005)
+            time.sleep(0.03)
         return False
 
 
