@@ -13,6 +13,7 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
+import gc
 import json
 import multiprocessing
 import os
@@ -21,10 +22,12 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -32,10 +35,13 @@ HEADER_BYTES = 8
 
 
 def import_everything() -> None:
-    """What planners and workers import in the course of a study."""
+    """What planners and workers import in the course of a study; much of it only when a database is opened."""
+    import optuna
+    import scipy.stats  # noqa: F401
     from numpy_trainer import enter_toy_worker  # noqa: F401
 
     import tuner.cli.answer
+    import tuner.cli.console
     import tuner.cli.main
     import tuner.cli.plain
     import tuner.cli.run
@@ -43,12 +49,24 @@ def import_everything() -> None:
     import tuner.config.changes
     import tuner.config.load
     import tuner.engines.local
+    import tuner.report.so_far
     import tuner.storage.bill
-    import tuner.storage.store
     import tuner.trials.adaptive
     import tuner.trials.devices
     import tuner.trials.mirror
     import tuner.trials.planner  # noqa: F401
+    from tuner.storage.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.open(None, Path(folder))
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        mirrored = optuna.storages.RDBStorage(store.url)
+        optuna.create_study(storage=mirrored).ask()
+        mirrored.remove_session()
+        mirrored.engine.dispose()
+        store.close()
+    gc.collect()
+    gc.freeze()
 
 
 def serve() -> None:
