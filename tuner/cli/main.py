@@ -50,6 +50,7 @@ COMMANDS = {
     "export": Entry(
         "tuner.cli.export", "export_command", "Write the best checkpoint as a model folder with a model card."
     ),
+    "verify": Entry("tuner.cli.verify", "verify_command", "Check every invariant of a stored study, with counts."),
     "schema": Entry("tuner.cli.schema", "schema_command", "Print the JSON Schema of the study YAML."),
 }
 
