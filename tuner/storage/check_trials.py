@@ -35,9 +35,8 @@ def check_trials(study: Inspection) -> Check:
 def check_leases(study: Inspection) -> Check:
     """Only running trials are leased, epochs only grow, and no attempt is open but the owner's."""
     findings = [finding for trial in study.trials for finding in _lease_findings(study, trial)]
-    gone = [
-        trial for trial in study.trials if trial.state == "running" and trial.lease_owner and _is_gone(study, trial)
-    ]
+    leased = [trial for trial in study.trials if trial.state == "running" and trial.lease_owner is not None]
+    gone = [trial for trial in leased if _is_gone(study, trial)]
     notes = [f"{_name(trial)} is leased to {_owner(trial)}, {_why_gone(study, trial)}" for trial in gone]
     mendable = tuple(
         Finding(subject=_name(trial), problem="its owner is dead", mend="free", target=trial.id)

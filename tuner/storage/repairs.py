@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, update
 
 from tuner.errors import StudyError
 from tuner.storage import attempts, evaluations, inspection
@@ -80,7 +80,8 @@ def _drop_checkpoint(connection: Connection, study: Inspection, target: int) -> 
 
 
 def _drop_damaged(connection: Connection, study: Inspection, target: int) -> str:
-    return f"set {_forget(connection, study, target)} aside as *{DAMAGED}; a trial that needs it starts from the one before"
+    path = _forget(connection, study, target)
+    return f"set {path} aside as *{DAMAGED}; a trial that needs it starts from the one before"
 
 
 def _forget(connection: Connection, study: Inspection, target: int) -> str:
@@ -96,7 +97,8 @@ def _copy_rows(connection: Connection, study: Inspection, target: int) -> str:
     shared = [step for step in spec_of(trial.spec).eval_steps() if step <= trial.forked_from_step]
     evaluations.delete_up_to(connection, target, trial.forked_from_step)
     evaluations.copy_rows(connection, trial.forked_from_trial, to=target, steps=shared)
-    return f"trial {target}: took its rows up to step {trial.forked_from_step:,} from trial {trial.forked_from_trial} again"
+    step, donor = trial.forked_from_step, trial.forked_from_trial
+    return f"trial {target}: took its rows up to step {step:,} from trial {donor} again"
 
 
 def _drop_rows(connection: Connection, study: Inspection, target: int) -> str:
