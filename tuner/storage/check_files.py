@@ -36,8 +36,10 @@ def check_checkpoints(study: Inspection, paths: HomePaths, *, still_stored: Stil
     for file in study.checkpoints:
         if file.trial in own:
             findings += _row_findings(study, own[file.trial], file, paths=paths)
+    leaders = study.leaders()
     for trial in study.trials:
-        findings += _need_findings(study, trial, usable)
+        if leaders is None or trial.id in leaders:
+            findings += _need_findings(study, trial, usable)
     return check("checkpoints", len(study.checkpoints), findings, notes=_rework(study, usable))
 
 

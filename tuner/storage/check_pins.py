@@ -15,6 +15,9 @@ from tuner.storage.inspection import Inspection
 def check_pins(study: Inspection) -> Check:
     """The pins of a study's trials."""
     forks = [trial for trial in study.trials if trial.forked_from_trial is not None]
+    if study.leaders() is not None:
+        # Nothing goes on from a study that keeps its answer only.
+        return check("pins", len(forks), (), notes=["retention: answer, so no donor is kept"])
     gone = [trial for trial in forks if not _donors_file(study, trial.forked_from_trial, trial.forked_from_step)]
     notes = [
         f"trial {trial.id} forked from {trial.forked_from_trial}@{trial.forked_from_step:,}, which is no longer kept"

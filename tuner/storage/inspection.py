@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from tuner.records import PhasePlan, StudyRecord
-from tuner.storage import bill, loading
+from tuner.storage import bill, loading, retention
 from tuner.storage.clock import now
 from tuner.storage.leases import is_alive
 from tuner.storage.rows import StoredCheckpoint, checkpoint_of, plan_of
@@ -58,6 +58,10 @@ class Inspection:
     def phase(self, trial: Row[Any]) -> Row[Any]:
         """The row of a trial's phase."""
         return next(phase for phase in self.rows.phases if phase.id == trial.phase_id)
+
+    def leaders(self) -> frozenset[int] | None:
+        """The trials that keep their best weights, and nothing else is kept; None if everything is."""
+        return retention.leaders(self.record(), self.rows.study.config)
 
     def record(self) -> StudyRecord:
         """The study as the other layers read it."""
