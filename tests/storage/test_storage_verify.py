@@ -1,4 +1,4 @@
-"""Every invariant is seen broken: verify names the damage, repair mends it where it can, and a second verify is clean."""
+"""Every invariant is seen broken: verify names it, repair mends it where it can, and a second verify is clean."""
 
 from __future__ import annotations
 

@@ -54,12 +54,13 @@ def _print(found: Collection, *, dry_run: bool) -> None:
     if found.num_left_alone:
         print(f"left {found.num_left_alone:,} alone: a worker may be about to store what they are")
     if found.unknown_folders:
+        told = ", ".join(found.unknown_folders[:5])
         print(
             plain(
-                f"left {len(found.unknown_folders):,} folders of checkpoints/ alone, whose studies this database does not "
-                f"know: {', '.join(found.unknown_folders[:5])}; delete them if no other database uses this home"
+                f"left {len(found.unknown_folders):,} folders in checkpoints/ alone ({told}): no study here has them;"
             )
         )
+        print("delete them by hand if no other database uses this home")
 
 
 def _payload(found: Collection, *, dry_run: bool) -> dict[str, Any]:
