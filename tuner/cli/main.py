@@ -52,6 +52,9 @@ COMMANDS = {
     ),
     "verify": Entry("tuner.cli.verify", "verify_command", "Check every invariant of a stored study, with counts."),
     "gc": Entry("tuner.cli.gc", "gc_command", "Remove files that no study reaches; safe beside running workers."),
+    "doctor": Entry(
+        "tuner.cli.doctor", "doctor_command", "Try what a study needs here: versions, disk, locks, devices, precisions."
+    ),
     "schema": Entry("tuner.cli.schema", "schema_command", "Print the JSON Schema of the study YAML."),
 }
 
