@@ -16,6 +16,9 @@ from tuner.storage.clock import timestamp
 from tuner.storage.rows import NewCheckpoint, StoredCheckpoint, checkpoint_of
 from tuner.storage.tables import checkpoints, pins
 
+WITHOUT_MODEL = ("budget_sweep", "instability_probe")
+"""Phases among whose trials no model is ever chosen: they keep no best weights."""
+
 
 def insert_row(
     connection: Connection, new: NewCheckpoint, *, trial: int, epoch: int, static_digest: str, num_skipped_updates: int

@@ -76,6 +76,11 @@ class Store:
         """The database's URL with its password, for libraries that open it too."""
         return self._database.url.render_as_string(hide_password=False)
 
+    @property
+    def database(self) -> Database:
+        """For what looks at a whole study or home at once: `verify`, `repairs`, `garbage`."""
+        return self._database
+
     def close(self) -> None:
         """Release the connections."""
         self._database.close()

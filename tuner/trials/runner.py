@@ -17,6 +17,7 @@ from tuner.analysis.best_steps import best
 from tuner.analysis.divergence import is_diverged
 from tuner.errors import LeaseLost
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
+from tuner.storage.checkpoints import WITHOUT_MODEL
 from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
 from tuner.training.durable import CheckpointDamaged
@@ -26,8 +27,6 @@ from tuner.trials.bench import Bench, Monitor, Weights
 from tuner.trials.heartbeat import Heartbeat
 
 Ending = Literal["ended", "paused", "released"]
-WITHOUT_MODEL = ("budget_sweep", "instability_probe")
-"""Phases among whose trials no model is ever chosen: they keep no best weights."""
 
 
 def run_trial(claim: Claim, bench: Bench) -> Ending:
