@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tuner.errors import HomeError
+from tuner.failpoints import failpoint
 
 
 def refuse_occupied(target: Path) -> None:
@@ -44,11 +45,15 @@ def new_folder(target: Path) -> Iterator[Path]:
     beside = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("export.before_write")
         beside.mkdir()
         yield beside
+        failpoint("export.before_fsync")
         _make_durable(beside)
+        failpoint("export.before_rename")
         # Onto an empty folder this is one step; a folder that was filled meanwhile is refused by the system.
         beside.rename(place)
+        failpoint("export.after_rename")
         _fsync(place.parent)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise _unwritable(target, error) from None

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tuner.errors import HomeError, TryAgainLater, TunerError
+from tuner.failpoints import failpoint
 
 BUSY_SECONDS = 30
 WRITERS_LOCK = 0x74756E6572
@@ -55,8 +56,10 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, name: str | None = None) -> Iterator[Connection]:
         """A transaction that no other writer can interleave; rolled back if anything is raised in it.
+
+        `name` is that of its failpoints.
 
         Raises:
             TryAgainLater: the disk is full, the database is away, or others held it for 30 s.
@@ -66,6 +69,10 @@ class Database:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS_LOCK})
             yield connection
+            if name is not None:
+                failpoint(f"{name}.before")
+        if name is not None:
+            failpoint(f"{name}.after")
 
     def close(self) -> None:
         """Release the connections."""

@@ -22,6 +22,7 @@ from safetensors.torch import save
 from torch import nn
 
 from tuner.errors import ConfigError, TryAgainLater, TunerError
+from tuner.failpoints import failpoint
 
 CHECKPOINT_FORMAT = 1
 MODEL_PREFIX = "model."
@@ -93,12 +94,17 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Map
     # In memory first: safetensors' own writer leaves files of its own naming behind when it is killed.
     data = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata={_METADATA_KEY: text})
     try:
+        failpoint("blob.before_write")
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
+            failpoint("blob.before_fsync")
             os.fsync(file.fileno())
+        failpoint("blob.before_rename")
         temporary.rename(path)
+        failpoint("blob.after_rename")
         _fsync_folder(path.parent)
+        failpoint("blob.after_directory_fsync")
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise TryAgainLater(
