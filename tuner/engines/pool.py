@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -17,12 +17,23 @@ STOP_SECONDS = 6.0
 """A worker that was told to stop saves and leaves within this time, or is terminated."""
 
 
-class WorkerPool:
-    """`num_workers` processes working on one study."""
+def enter_worker(connection: Connection, job: WorkerJob) -> None:
+    """What a worker process does."""
+    # Imported by the worker alone: the planner needs no torch.
+    from tuner.trials.torch_bench import torch_bench
+    from tuner.trials.worker import work
 
-    def __init__(self, job: WorkerJob, num_workers: int) -> None:
+    work(connection, job, torch_bench)
+
+
+class WorkerPool:
+    """`num_workers` processes working on one study; each does `enter`."""
+
+    def __init__(
+        self, job: WorkerJob, num_workers: int, *, enter: Callable[[Connection, WorkerJob], None] = enter_worker
+    ) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._job = job
+        self._job, self._enter = job, enter
         self._workers: dict[Connection, SpawnProcess] = {}
         self._indices: dict[Connection, int] = {}
         self._ready: set[Connection] = set()
@@ -35,7 +46,7 @@ class WorkerPool:
             ours, theirs = self._context.Pipe()
             job = replace(self._job, index=self._free_index())
             process = self._context.Process(
-                target=_enter, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
+                target=self._enter, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
             )
             with _ignored(signal.SIGINT), _ignored(signal.SIGHUP):
                 process.start()
@@ -107,13 +118,6 @@ class WorkerPool:
             process.join()
             connection.close()
         self._workers.clear()
-
-
-def _enter(connection: Connection, job: WorkerJob) -> None:
-    # Imported by the worker alone: the planner needs no torch.
-    from tuner.trials.worker import work
-
-    work(connection, job)
 
 
 @contextlib.contextmanager

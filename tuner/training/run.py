@@ -18,14 +18,13 @@ from tuner.errors import ConfigError, DataError
 from tuner.records import TRAIN_SAMPLE, EvalSpec, ExecutionSpec, RunSpec
 from tuner.training.checkpoint import (
     MODEL_PREFIX,
-    CheckpointMismatch,
-    SavedFile,
     copy_into,
     digest_of,
     read_checkpoint,
     weight_tensors,
     write_checkpoint,
 )
+from tuner.training.durable import CheckpointMismatch, SavedFile
 from tuner.training.evaluation import evaluate, on_device, seed_everything, seed_torch
 from tuner.training.gradient_norms import GradientNorms
 from tuner.training.numerics import set_global_flags

@@ -19,13 +19,10 @@ from tuner.errors import LeaseLost
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
 from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
-from tuner.training.checkpoint import CheckpointDamaged
+from tuner.training.durable import CheckpointDamaged
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
-from tuner.training.monitor import Monitor
-from tuner.training.recipe import RecipeKeys, eval_key, numerics_key, numerics_segment, static_digest
-from tuner.training.run import TrainingRun, WeightsCopy
 from tuner.training.schedule import trunk_end
-from tuner.trials.bench import Bench
+from tuner.trials.bench import Bench, Monitor, Weights
 from tuner.trials.heartbeat import Heartbeat
 
 Ending = Literal["ended", "paused", "released"]
@@ -55,19 +52,11 @@ class _Attempt:
         self._began = time.perf_counter()
         self._claim, self._bench, self._store = claim, bench, bench.store
         self._trial, self._spec, self._plan = claim.trial, claim.trial.spec, claim.phase
-        workload = bench.workload(self._spec.workload_options)
-        self._execution = bench.execution(self._spec)
-        self._run = TrainingRun(self._spec, self._plan.eval, self._execution, workload)
-        recipe = workload.recipe()
-        self._static = static_digest(self._spec, recipe)
-        self._initial_loss = bench.initial_loss(self._static, self._run)
-        self._keys = RecipeKeys(self._static, self._spec)
-        self._numerics = numerics_segment(self._execution)
-        self._numerics_key = numerics_key(self._numerics)
-        self._eval_key = eval_key(self._plan.eval, recipe, self._spec.precision)
+        self._prepared = bench.prepare(self._spec, self._plan.eval)
+        self._run = self._prepared.run
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
         self._saving_seconds = self._setup_seconds = 0.0
-        self._best_weights: WeightsCopy | None = None
+        self._best_weights: Weights | None = None
         self._saved_full_at = -1
         # Full state is kept where a longer plateau would leave this run, and at the end.
         self._keep = frozenset({trunk_end(self._spec), self._spec.max_train_steps, *self._spec.fork_steps})
@@ -87,11 +76,11 @@ class _Attempt:
         sharing = self._bench.sharing
         start = self._store.begin_attempt(
             self._claim.lease,
-            static_digest=self._static,
-            numerics=self._numerics,
-            numerics_key=self._numerics_key,
-            eval_key=self._eval_key,
-            key_at=self._keys.key_at,
+            static_digest=self._prepared.static_digest,
+            numerics=self._prepared.numerics,
+            numerics_key=self._prepared.numerics_key,
+            eval_key=self._prepared.eval_key,
+            key_at=self._prepared.key_at,
             share=sharing.share,
             other_numerics=sharing.other_numerics,
         )
@@ -114,7 +103,7 @@ class _Attempt:
     # ------------------------------------------------------------ training
 
     def _train(self, from_step: int) -> Ending:
-        until, every = self._spec.max_train_steps, self._execution.checkpoint_every_steps
+        until, every = self._spec.max_train_steps, self._prepared.execution.checkpoint_every_steps
         monitor = self._monitor(from_step)
         events = train(
             self._run,
@@ -143,12 +132,12 @@ class _Attempt:
 
     def _monitor(self, from_step: int) -> Monitor:
         folder = self._store.paths.tensorboard(self._claim.study, self._plan.name, self._trial.number)
-        return Monitor(folder, log_every_steps=self._execution.log_every_steps, from_step=from_step)
+        return self._bench.monitor(self._prepared, folder, from_step=from_step)
 
     def _record(self, event: Evaluated) -> None:
         with self._saving():
             self._store.record_evaluation(
-                self._claim.lease, event.evaluations, eval_key=self._eval_key, progress=self._progress()
+                self._claim.lease, event.evaluations, eval_key=self._prepared.eval_key, progress=self._progress()
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
@@ -170,7 +159,9 @@ class _Attempt:
             if curve and curve[-1][0] == step and curve[-1][1] <= fit.at_most:
                 return Outcome("complete", "fitted")
         dense = self._plan.kind == "instability_probe"
-        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss, at_every_step=dense):
+        if is_diverged(
+            self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._prepared.initial_loss, at_every_step=dense
+        ):
             return Outcome("infeasible", "diverged")
         if fit is not None and self._plan.stop_when_dominated:
             bound = self._store.stop_step(self._claim.study, self._plan.name)
@@ -217,7 +208,7 @@ class _Attempt:
             self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
         self._saved_full_at = self._run.global_step
 
-    def _write(self, kind: CheckpointKind, weights: WeightsCopy | None) -> NewCheckpoint:
+    def _write(self, kind: CheckpointKind, weights: Weights | None) -> NewCheckpoint:
         step = self._run.global_step if weights is None else weights.global_step
         paths = self._store.paths
         path = paths.checkpoint(
@@ -231,8 +222,8 @@ class _Attempt:
             sha256=saved.sha256,
             weights_digest=saved.weights_digest,
             size_bytes=saved.size_bytes,
-            recipe_key=self._keys.key_at(step),
-            numerics_key=self._numerics_key,
+            recipe_key=self._prepared.key_at(step),
+            numerics_key=self._prepared.numerics_key,
         )
 
     @contextmanager
