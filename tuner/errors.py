@@ -56,14 +56,14 @@ class NoAnswer(TunerError):
 class TryAgainLater(TunerError):
     """A passing condition outside the study: nothing was lost, run the command again.
 
-    `is_undone` says that what failed certainly left no trace, so that it may be done again as it is.
+    `may_repeat` says that what failed certainly left no trace and was not waited for: it may be done again as it is.
     """
 
     exit_code = 75
 
-    def __init__(self, message: str, *, is_undone: bool = True) -> None:
+    def __init__(self, message: str, *, may_repeat: bool = True) -> None:
         super().__init__(message)
-        self.is_undone = is_undone
+        self.may_repeat = may_repeat
 
 
 class LeaseLost(TunerError):

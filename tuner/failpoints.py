@@ -5,7 +5,8 @@ tests do so to every place. The one rule: a passing changes nothing, and costs a
 for.
 
 Actions: `kill` (SIGKILL of this process), `killgroup` (of its process group: planner and workers at once), `raise` (an
-exception that nobody expects), `enospc` (the disk is full).
+exception that nobody expects), `enospc` (the disk is full). A fault happens in every process that comes so far; with
+`TUNER_FAILPOINTS_ONCE` naming a folder, where each fault leaves an empty file, in the first one only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from types import MappingProxyType
 from tuner.errors import ConfigError
 
 VARIABLE = "TUNER_FAILPOINTS"
+ONCE_VARIABLE = "TUNER_FAILPOINTS_ONCE"
 ACTIONS = ("kill", "killgroup", "raise", "enospc")
 
 TRANSACTIONS = (
@@ -68,8 +70,9 @@ def failpoint(name: str) -> None:
         return
     with _counting:
         _passed[name] += 1
-        action = faults.get((name, _passed[name]))
-    if action is not None:
+        hit = _passed[name]
+    action = faults.get((name, hit))
+    if action is not None and _is_first(f"{name}.{hit}.{action}"):
         _happen(action, name)
 
 
@@ -103,6 +106,17 @@ def faults_of(text: str) -> Mapping[tuple[str, int], str]:
             raise ConfigError(f"{VARIABLE}={fault}: there is no action {action}; there are {', '.join(ACTIONS)}")
         faults[name, int(hit)] = action
     return MappingProxyType(faults)
+
+
+def _is_first(fault: str) -> bool:
+    folder = os.environ.get(ONCE_VARIABLE)
+    if not folder:
+        return True
+    try:
+        os.close(os.open(os.path.join(folder, fault), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _happen(action: str, name: str) -> None:

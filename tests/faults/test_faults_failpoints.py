@@ -16,7 +16,7 @@ import tuner
 from tuner import failpoints
 from tuner.cli.main import run_command_line
 from tuner.errors import ConfigError
-from tuner.failpoints import NAMES, TRANSACTIONS, VARIABLE, FaultInjected, failpoint, faults_of
+from tuner.failpoints import NAMES, ONCE_VARIABLE, TRANSACTIONS, VARIABLE, FaultInjected, failpoint, faults_of
 
 PACKAGE = Path(tuner.__file__).parent
 
@@ -50,7 +50,7 @@ def test_every_transaction_and_durable_file_has_its_failpoints_and_no_name_is_id
 
 def test_no_transaction_is_written_around_the_failpoints() -> None:
     # Whoever writes, writes through Database.write; nothing else in the package commits.
-    writers = [path for path in PACKAGE.rglob("*.py") if "_writer" in path.read_text(encoding="utf-8")]
+    writers = [path for path in PACKAGE.rglob("*.py") if ".commit(" in path.read_text(encoding="utf-8")]
     assert [path.name for path in writers] == ["database.py"]
     assert {name.partition(".")[0] for name in NAMES} >= set(TRANSACTIONS)
 
@@ -64,6 +64,18 @@ def test_only_the_asked_for_passing_fails(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(OSError, match=r"apply\.before") as full:
         failpoint("apply.before")
     assert full.value.errno == errno.ENOSPC
+
+
+def test_a_fault_that_may_happen_once_happens_in_the_first_process_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(VARIABLE, "claim.after:1:raise")
+    monkeypatch.setenv(ONCE_VARIABLE, str(tmp_path))
+    with pytest.raises(FaultInjected):
+        failpoint("claim.after")
+    failpoints._passed.clear()  # As in another process.
+    failpoint("claim.after")
+    assert [file.name for file in tmp_path.iterdir()] == ["claim.after.1.raise"]
 
 
 def test_without_the_variable_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

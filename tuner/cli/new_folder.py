@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.errors import HomeError
+from tuner.errors import HomeError, is_disk_full
 from tuner.failpoints import failpoint
 
 
@@ -58,7 +58,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise _unwritable(target, error) from None
     except OSError as error:
-        if beside.is_dir() and place.is_dir():
+        if beside.is_dir() and place.is_dir() and not is_disk_full(error):
             raise _unwritable(target, error) from None
         raise
     finally:

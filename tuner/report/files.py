@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import os
 import re
@@ -11,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import HomeError
+from tuner.errors import HomeError, is_disk_full
 from tuner.failpoints import failpoint
 from tuner.report.section import Table
 
@@ -38,7 +37,7 @@ def write_atomically(path: Path, data: bytes) -> Path:
         failpoint("report.after_rename")
     except OSError as error:
         # A full disk is no mistake of the user's: the command line has its own words for it.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise
         raise HomeError(
             f"--out: {path} cannot be written ({error.strerror}); choose another folder with --out"

@@ -37,8 +37,8 @@ class Database:
     `place` is how messages call it: the file's path, or the URL without its password.
     """
 
-    def __init__(self, url: URL, *, place: str) -> None:
-        self.url, self.place, self.patience = url, place, Patience()
+    def __init__(self, url: URL, *, place: str, patience: Patience | None = None) -> None:
+        self.url, self.place, self.patience = url, place, patience or Patience()
         self._was_reached = self.is_sqlite
         self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
         self._writer = self._engine.execution_options(tuner_begin="BEGIN IMMEDIATE")
@@ -108,7 +108,7 @@ class Database:
         except TryAgainLater as error:
             if connection is not None:
                 connection.close()
-            error.is_undone = self._was_reached  # Nobody waits for a server that never answered.
+            error.may_repeat = self._was_reached  # Nobody waits for a server that never answered.
             raise
         return connection
 
@@ -121,7 +121,7 @@ class Database:
                 connection.commit()
         except TryAgainLater as error:
             # What a server did with a commit that it never answered is unknown.
-            error.is_undone &= self.is_sqlite
+            error.may_repeat &= self.is_sqlite
             raise
 
     def _commit_sqlite(self, connection: Connection) -> None:
@@ -221,7 +221,7 @@ def _explain(message: str, *, place: str, is_sqlite: bool) -> TunerError | None:
         if sign in message:
             kind, rule = error
             if sign == _IO_ERROR:
-                return TryAgainLater(f"database {place} {rule}", is_undone=False)
+                return TryAgainLater(f"database {place} {rule}", may_repeat=False)
             return kind(f"database {place} {rule}")
     return None
 

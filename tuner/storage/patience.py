@@ -25,9 +25,10 @@ class Patience:
     `on_wait` hears in one line what is waited for; `is_over` says that nobody wants to wait any more.
     """
 
-    def __init__(self) -> None:
-        self.on_wait: Callable[[str], None] = lambda line: None
-        self.is_over: Callable[[], bool] = lambda: False
+    def __init__(
+        self, *, on_wait: Callable[[str], None] = lambda line: None, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.on_wait, self.is_over = on_wait, is_over
         self._since: dict[str, float] = {}
         self._noting = threading.Lock()
 
@@ -47,11 +48,16 @@ class Patience:
                     self._since.pop(of, None)
                 return done
 
+    def work(self, action: Callable[[], T]) -> T:
+        """Do again a whole piece of work that meets a full disk, or a server that goes away in its midst."""
+        return self(action, of="work")
+
     def _pause(self, error: TryAgainLater, *, of: str) -> None:
         with self._noting:
             is_new = of not in self._since
             since = self._since.setdefault(of, time.monotonic())
-        if not error.is_undone or self.is_over() or time.monotonic() - since > PATIENCE_SECONDS:
+        if not error.may_repeat or self.is_over() or time.monotonic() - since > PATIENCE_SECONDS:
+            error.may_repeat = False
             raise error
         if is_new:
             self.on_wait(f"{str(error).partition(';')[0]}; waiting for at most {PATIENCE_SECONDS:.0f} s")

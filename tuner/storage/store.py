@@ -24,6 +24,7 @@ from tuner.storage.forks import Runner
 from tuner.storage.leases import LEASE_SECONDS, Lease, Owner
 from tuner.storage.opening import open_database
 from tuner.storage.paths import HomePaths
+from tuner.storage.patience import Patience
 from tuner.storage.rows import (
     AttemptRequest,
     Claim,
@@ -59,10 +60,10 @@ class Store:
     """
 
     def __init__(self, database: Database, paths: HomePaths) -> None:
-        self._database, self.paths = database, paths
+        self._database, self.paths, self.patience = database, paths, database.patience
 
     @classmethod
-    def open(cls, url: str | None, home: Path, *, create: bool = True) -> Self:
+    def open(cls, url: str | None, home: Path, *, create: bool = True, patience: Patience | None = None) -> Self:
         """Open the database at `url`, or the SQLite file of the home folder; bring it to this release's schema.
 
         Raises:
@@ -70,7 +71,7 @@ class Store:
             TryAgainLater: the database is away.
         """
         paths = HomePaths(home.expanduser().resolve())
-        return cls(open_database(url, home, default=paths.database, create=create), paths)
+        return cls(open_database(url, home, default=paths.database, create=create, patience=patience), paths)
 
     @property
     def url(self) -> str:

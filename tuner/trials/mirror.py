@@ -45,6 +45,14 @@ class Mirror:
         Optuna's ended trials cannot be changed: where a fit may still cut others short, they end with their phase. So
         does one that may yet be named collapsed.
         """
+        try:
+            self._sync(record)
+        except BaseException:
+            # What was cut short may be there or not: the next time looks.
+            self._studies, self._ids, self._ended = {}, {}, set()
+            raise
+
+    def _sync(self, record: StudyRecord) -> None:
         facts = stored_facts(record)
         constant_loss = None if facts is None else facts.constant_loss
         for phase in record.phases:

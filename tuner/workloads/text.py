@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tuner.config.model_sizes import vocab_size
 from tuner.config.schema import CausalLMWorkload, Split
-from tuner.errors import ConfigError, DataError, HomeError
+from tuner.errors import ConfigError, DataError, HomeError, TryAgainLater, is_disk_full
 from tuner.failpoints import failpoint
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
 from tuner.workloads.permutation import stream_indices
@@ -325,6 +325,10 @@ def _write(tokens: Mapping[str, Tokens], merges: bytes | None, *, target: Path) 
         _rename(temporary, target)
         failpoint("cache.after_rename")
     except OSError as error:
+        if is_disk_full(error):
+            raise TryAgainLater(
+                f"the disk is full: the token cache {target.parent} cannot grow; free some space and run it again"
+            ) from None
         raise HomeError(
             f"the token cache {target.parent} cannot be written ({error.strerror}); choose a home folder that can"
         ) from None
