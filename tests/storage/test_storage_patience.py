@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from storage_cases import ME, FakeWorker, execute, make_spec, open_study
+from storage_cases import FakeWorker, execute, make_spec, open_study
 
 from tuner.errors import TryAgainLater
 from tuner.storage.database import WRITERS_LOCK
@@ -178,20 +177,3 @@ def test_server_that_cuts_its_connections_is_asked_again(store: Store) -> None:
 
     store.patience.work(cut_in_the_midst)
     assert execute(store, "SELECT folder FROM tuner_studies") == [("studiesx",)]
-
-
-def test_threads_that_wait_for_one_lock_tell_it_once(home: Path) -> None:
-    store = Store.open(None, home)
-    open_study(store, [make_spec(), make_spec(rate=2e-3)])
-    told: list[str] = []
-    with held(home, "BEGIN IMMEDIATE") as let_go:
-        store.patience.on_wait = told.append
-        threads = [threading.Thread(target=store.claim, args=("x", ME)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        while not told:
-            pass
-        let_go()
-        for thread in threads:
-            thread.join()
-    assert len(told) == 1
