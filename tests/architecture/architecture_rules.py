@@ -14,6 +14,7 @@ PACKAGE = ROOT / "tuner"
 
 LAYERS = (
     "errors",
+    "failpoints",
     "records",
     "config",
     "analysis",

@@ -20,6 +20,7 @@ from tuner import __version__
 from tuner.cli.plain import plain
 from tuner.cli.streams import is_reader_gone, prepare_streams, say
 from tuner.errors import TryAgainLater, TunerError, is_disk_full
+from tuner.failpoints import armed
 
 INTERRUPTED = 130
 
@@ -136,6 +137,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
+        armed()
         result = build_group().main(args=arguments, prog_name="tuner", standalone_mode=False)
     except typer.TyperException as error:
         return _show_usage(error)

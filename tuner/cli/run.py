@@ -62,8 +62,9 @@ def run_command(
     tuner run studies/quickstart.yaml
     tuner run studies/quickstart.yaml round_1.num_trials=12 --workers 2
     """
-    from tuner.cli.console import warn
+    from tuner.cli.console import note, warn
     from tuner.config.load import load_study
+    from tuner.storage.patience import Patience
     from tuner.storage.store import Store
 
     _refuse_no_workers(workers)
@@ -71,7 +72,7 @@ def run_command(
     loaded = load_study(study, [*(overrides or []), *asked])
     for warning in loaded.warnings:
         warn(warning)
-    store = Store.open(storage, home)
+    store = Store.open(storage, home, patience=Patience(on_wait=note))
     try:
         config = _create_or_compare(store, loaded.config, folder=loaded.folder)
         options = _RunOptions(

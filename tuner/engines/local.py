@@ -17,7 +17,7 @@ from tuner.records import Conclude, Decision, Evaluation, GiveUp, Move, StudyRec
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
 from tuner.trials.heartbeat import Heartbeat
-from tuner.trials.messages import AtStep, Crashed, Left, Ready, Refused, Score, Scored, Wake
+from tuner.trials.messages import AtStep, Crashed, Left, Ready, Refused, Score, Scored, Waiting, Wake
 from tuner.trials.planner import Planner
 
 POLL_SECONDS = 0.25
@@ -76,10 +76,15 @@ class LocalEngine:
         # What is ignored stays so: under nohup a study outlives its terminal.
         heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._on_signal) for number in heard}
+        self._store.patience.is_over = lambda: bool(self._signal)
         try:
             with Heartbeat(self._store, self._lease, on_lost=self._lost.set):
                 self._pool.start()
                 return self._loop()
+        except TryAgainLater:
+            if self._signal:
+                raise Interrupted(self._signal) from None
+            raise
         finally:
             self._pool.stop()
             for number, handler in before.items():
@@ -97,7 +102,7 @@ class LocalEngine:
         while self._planner.needs_facts():
             self._listen()
         while True:
-            move, record = self._planner.advance()
+            move, record = self._store.patience.work(self._planner.advance)
             self._show(record)
             if isinstance(move, Conclude):
                 return self._finish(move, self._score(move.answer.best_trial))
@@ -165,6 +170,8 @@ class LocalEngine:
         elif isinstance(message, AtStep):
             # A trial heard of for the first time has just started: Optuna's tables should show it.
             return self._speed.at_step(message.trial, message.step)
+        elif isinstance(message, Waiting):
+            self._observer.warned(message.message)
         elif isinstance(message, Crashed):
             self._observer.warned(self._about_crash(message))
         elif isinstance(message, Scored):
@@ -182,7 +189,7 @@ class LocalEngine:
         if self._signal:
             return
         self._idle_deaths += 1
-        self._store.note_death(self._lease, pid)
+        self._store.patience.work(lambda: self._store.note_death(self._lease, pid))
         if self._idle_deaths > MAX_IDLE_DEATHS:
             raise TunerError(
                 f"{self._idle_deaths} workers died one after the other without a word; the last was process {pid}"

@@ -1,7 +1,8 @@
 """One database, SQLite or PostgreSQL, seen as two kinds of transaction: `read` and `write`.
 
 Rule: writers come one at a time on both databases (SQLite: BEGIN IMMEDIATE; PostgreSQL: one advisory lock), so every
-method of the store sees what all earlier ones left, and nothing between. Readers see one consistent moment.
+method of the store sees what all earlier ones left, and nothing between. Readers see one consistent moment. A
+transaction waits for its lock, or for a server that was there before, as long as `patience` lasts.
 """
 
 from __future__ import annotations
@@ -9,16 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from tuner.errors import HomeError, TryAgainLater, TunerError
+from tuner.errors import HomeError, TryAgainLater, TunerError, is_disk_full
+from tuner.failpoints import failpoint
+from tuner.storage.patience import Patience
 
-BUSY_SECONDS = 30
+BUSY_SECONDS = 5
+"""SQLite's own waiting for a lock, and PostgreSQL's; then `patience` says who is waited for, and asks again."""
+CONNECT_SECONDS = 10
 WRITERS_LOCK = 0x74756E6572
 """Key of PostgreSQL's advisory lock: "tuner" in ASCII."""
+
+_POSTGRESQL_LOCK = text("SELECT set_config('lock_timeout', :busy, true), pg_advisory_xact_lock(:key)")
+
+_Kind = Literal["read", "write"]
 
 
 class Database:
@@ -27,8 +37,9 @@ class Database:
     `place` is how messages call it: the file's path, or the URL without its password.
     """
 
-    def __init__(self, url: URL, *, place: str) -> None:
-        self.url, self.place = url, place
+    def __init__(self, url: URL, *, place: str, patience: Patience | None = None) -> None:
+        self.url, self.place, self.patience = url, place, patience or Patience()
+        self._was_reached = self.is_sqlite
         self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
         self._writer = self._engine.execution_options(tuner_begin="BEGIN IMMEDIATE")
         self._reader = self._engine
@@ -51,30 +62,80 @@ class Database:
         Raises:
             TryAgainLater, HomeError: as `write`.
         """
-        with self._in_our_words(), self._reader.begin() as connection:
+        with self._transaction("read") as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, name: str | None = None) -> Iterator[Connection]:
         """A transaction that no other writer can interleave; rolled back if anything is raised in it.
 
+        `name` is that of its failpoints.
+
         Raises:
-            TryAgainLater: the disk is full, the database is away, or others held it for 30 s.
+            TryAgainLater: the disk is full, the database is away, or others held it for longer than our patience.
             HomeError: the file is read-only, damaged, or not a database.
         """
-        with self._in_our_words(), self._writer.begin() as connection:
-            if not self.is_sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS_LOCK})
+        with self._transaction("write") as connection:
             yield connection
+            if name is not None:
+                failpoint(f"{name}.before")
+            self._commit(connection)
+        if name is not None:
+            failpoint(f"{name}.after")
 
     def close(self) -> None:
         """Release the connections."""
         self._engine.dispose()
 
     @contextmanager
+    def _transaction(self, kind: _Kind) -> Iterator[Connection]:
+        """Rolled back at the end, unless it was committed."""
+        with self.patience(lambda: self._begun(kind), of=kind) as connection, self._in_our_words():
+            yield connection
+
+    def _begun(self, kind: _Kind) -> Connection:
+        """A transaction that holds its lock."""
+        connection = None
+        try:
+            with self._in_our_words():
+                connection = (self._reader if kind == "read" else self._writer).connect()
+                self._was_reached = True
+                connection.begin()
+                if self.is_sqlite:
+                    connection.exec_driver_sql("PRAGMA schema_version")  # A reader's lock is taken by its first look.
+                elif kind == "write":
+                    connection.execute(_POSTGRESQL_LOCK, {"key": WRITERS_LOCK, "busy": f"{BUSY_SECONDS * 1000:.0f}"})
+        except TryAgainLater as error:
+            if connection is not None:
+                connection.close()
+            error.may_repeat = self._was_reached  # Nobody waits for a server that never answered.
+            raise
+        return connection
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            with self._in_our_words():
+                if self.is_sqlite:
+                    # A commit that readers hold up leaves the transaction as it is: it may be asked for again.
+                    self.patience(lambda: self._commit_sqlite(connection), of="write")
+                connection.commit()
+        except TryAgainLater as error:
+            # What a server did with a commit that it never answered is unknown.
+            error.may_repeat &= self.is_sqlite
+            raise
+
+    def _commit_sqlite(self, connection: Connection) -> None:
+        with self._in_our_words():
+            connection.exec_driver_sql("COMMIT")
+
+    @contextmanager
     def _in_our_words(self) -> Iterator[None]:
         try:
             yield
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            raise TryAgainLater(f"the disk is full; {_FREE_SPACE}") from error
         except DBAPIError as error:
             ours = _explain(str(error.orig), place=self.place, is_sqlite=self.is_sqlite)
             if ours is None:
@@ -114,7 +175,7 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: object, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]  # Else the driver begins transactions itself.
-        for pragma in ("foreign_keys=ON", "synchronous=EXTRA", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        for pragma in ("foreign_keys=ON", "synchronous=EXTRA", f"busy_timeout={BUSY_SECONDS * 1000:.0f}"):
             connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
 
     @event.listens_for(engine, "begin")
@@ -126,7 +187,8 @@ def _sqlite_engine(url: URL) -> Engine:
 
 def _postgresql_engine(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True)
+        connect = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+        return create_engine(url, pool_pre_ping=True, connect_args=connect)
     except ModuleNotFoundError as error:
         raise HomeError(
             "--storage postgresql://... needs the driver psycopg, which is missing; install 'tuner[postgresql]'"
@@ -140,6 +202,8 @@ def _explain(message: str, *, place: str, is_sqlite: bool) -> TunerError | None:
         refused = next((told for sign, told in _POSTGRESQL_WORDS.items() if sign in message.lower()), None)
         if refused is not None:
             return HomeError(f"database {place} cannot be used ({first}); {refused}")
+        if "lock timeout" in message:
+            return TryAgainLater(f"database {place} {_HELD}")
         passing = (
             "connect",
             "terminat",
@@ -156,6 +220,8 @@ def _explain(message: str, *, place: str, is_sqlite: bool) -> TunerError | None:
     for sign, error in _SQLITE_WORDS.items():
         if sign in message:
             kind, rule = error
+            if sign == _IO_ERROR:
+                return TryAgainLater(f"database {place} {rule}", may_repeat=False)
             return kind(f"database {place} {rule}")
     return None
 
@@ -171,10 +237,14 @@ _POSTGRESQL_WORDS = {
 }
 """What will be the same the next time: the user's to mend, although it comes as a failed connection."""
 
+_HELD = "is held by others; nothing was lost, run the command again"
+_IO_ERROR = "disk I/O error"
+_FREE_SPACE = "free some space and run the command again"
+
 _SQLITE_WORDS: dict[str, tuple[type[TunerError], str]] = {
-    "is locked": (TryAgainLater, f"was held by others for {BUSY_SECONDS} s; nothing was lost, run the command again"),
-    "disk is full": (TryAgainLater, "cannot grow: the disk is full; free some space and run the command again"),
-    "disk I/O error": (
+    "is locked": (TryAgainLater, _HELD),
+    "disk is full": (TryAgainLater, f"cannot grow: the disk is full; {_FREE_SPACE}"),
+    _IO_ERROR: (
         TryAgainLater,
         "could not be read or written (disk I/O error); check the disk, then run it again",
     ),

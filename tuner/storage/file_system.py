@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from tuner.errors import HomeError
+from tuner.errors import HomeError, TryAgainLater, is_disk_full
 
 NETWORK_FILE_SYSTEMS = frozenset(
     (
@@ -30,6 +30,7 @@ def prepare_home(home: Path) -> None:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
+        _wait_for_space(error, home)
         raise HomeError(
             f"--home {home} cannot be created ({error.strerror}); name a folder that you may write to with --home"
         ) from error
@@ -59,6 +60,7 @@ def create_private_file(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
+        _wait_for_space(error, path)
         raise HomeError(
             f"database {path} cannot be written ({error.strerror}); change its permissions, or name another folder "
             "with --home"
@@ -81,6 +83,11 @@ def refuse_network_file_system(path: Path) -> None:
             f"database {path} lies on a network file system ({kind}), where SQLite's locks fail; use a local disk "
             "(--home), or PostgreSQL (--storage postgresql://...)"
         )
+
+
+def _wait_for_space(error: OSError, path: Path) -> None:
+    if is_disk_full(error):
+        raise TryAgainLater(f"the disk is full: {path} cannot be created; free some space and run the command again")
 
 
 def file_system_kind(path: Path, mountinfo: str) -> str | None:

@@ -10,10 +10,13 @@ from pathlib import Path
 from tuner.errors import HomeError
 from tuner.storage.database import Database, parse_url
 from tuner.storage.file_system import create_private_file, prepare_home, refuse_network_file_system
+from tuner.storage.patience import Patience
 from tuner.storage.upgrade import upgrade
 
 
-def open_database(url: str | None, home: Path, *, default: Path, create: bool) -> Database:
+def open_database(
+    url: str | None, home: Path, *, default: Path, create: bool, patience: Patience | None = None
+) -> Database:
     """The database at `url`, or the SQLite file `default` of the home folder, at this release's schema.
 
     Raises:
@@ -22,7 +25,7 @@ def open_database(url: str | None, home: Path, *, default: Path, create: bool) -
     """
     parsed = parse_url(url or f"sqlite:///{default}")
     place = parsed.render_as_string(hide_password=True) if url else str(home / default.name)
-    database = Database(parsed, place=place)
+    database = Database(parsed, place=place, patience=patience)
     if database.file is not None:
         refuse_network_file_system(database.file)
     if create:

@@ -14,6 +14,7 @@ from typing import Any, Self, Unpack
 
 from sqlalchemy import Connection, func, select, update
 
+from tuner.failpoints import failpoint
 from tuner.protocol.measured import Measured
 from tuner.records import Evaluation, Move, Outcome, StudyRecord, StudyState, TrialState
 from tuner.storage import attempts, checkpoints, claims, endings, evaluations, leases, loading, moves, starts, studies
@@ -23,6 +24,7 @@ from tuner.storage.forks import Runner
 from tuner.storage.leases import LEASE_SECONDS, Lease, Owner
 from tuner.storage.opening import open_database
 from tuner.storage.paths import HomePaths
+from tuner.storage.patience import Patience
 from tuner.storage.rows import (
     AttemptRequest,
     Claim,
@@ -58,10 +60,10 @@ class Store:
     """
 
     def __init__(self, database: Database, paths: HomePaths) -> None:
-        self._database, self.paths = database, paths
+        self._database, self.paths, self.patience = database, paths, database.patience
 
     @classmethod
-    def open(cls, url: str | None, home: Path, *, create: bool = True) -> Self:
+    def open(cls, url: str | None, home: Path, *, create: bool = True, patience: Patience | None = None) -> Self:
         """Open the database at `url`, or the SQLite file of the home folder; bring it to this release's schema.
 
         Raises:
@@ -69,7 +71,7 @@ class Store:
             TryAgainLater: the database is away.
         """
         paths = HomePaths(home.expanduser().resolve())
-        return cls(open_database(url, home, default=paths.database, create=create), paths)
+        return cls(open_database(url, home, default=paths.database, create=create, patience=patience), paths)
 
     @property
     def url(self) -> str:
@@ -93,7 +95,7 @@ class Store:
         Raises:
             StudyError: if the name is taken.
         """
-        with self._database.write() as connection:
+        with self._database.write("create_study") as connection:
             studies.create(connection, name, config=config, folder=folder, command=command)
 
     def study_names(self) -> list[str]:
@@ -112,7 +114,7 @@ class Store:
 
     def update_config(self, name: str, config: str, *, folder: str | None = None) -> None:
         """Replace the config of a study by one with accepted changes (D8), and where its YAML lies."""
-        with self._database.write() as connection:
+        with self._database.write("update_config") as connection:
             studies.update_config(connection, name, config, folder=folder)
 
     def mixed_trials(self, name: str) -> list[int]:
@@ -186,12 +188,12 @@ class Store:
         Raises:
             StudyError: if there is no such study, or another planner is alive.
         """
-        with self._database.write() as connection:
+        with self._database.write("acquire_planner") as connection:
             return leases.acquire_planner(connection, studies.find(connection, name), owner)
 
     def set_state(self, lease: Lease, state: StudyState, *, reason: str | None = None) -> None:
         """Store where the planner's study stands."""
-        with self._database.write() as connection:
+        with self._database.write("set_state") as connection:
             leases.fence(connection, lease)
             studies.set_state(connection, lease.id, state, reason=reason)
 
@@ -202,20 +204,20 @@ class Store:
             LeaseLost: if another planner took over.
             ValueError: for a move that does not fit the stored study.
         """
-        with self._database.write() as connection:
+        with self._database.write("apply") as connection:
             leases.fence(connection, lease)
             gone = moves.apply(connection, lease.id, move)
         return self._unlink(gone)
 
     def record_test_value(self, lease: Lease, trial: int, rows: Iterable[Evaluation]) -> None:
         """Store the chosen model's score on the test set, in place of an earlier one."""
-        with self._database.write() as connection:
+        with self._database.write("record_test_value") as connection:
             leases.fence(connection, lease)
             evaluations.replace_test_rows(connection, trial, rows)
 
     def note_death(self, lease: Lease, pid: int) -> int | None:
         """The planner saw its worker `pid` die: count it against the trial that it held, and return that trial."""
-        with self._database.write() as connection:
+        with self._database.write("note_death") as connection:
             return claims.note_death(connection, lease, pid)
 
     # ------------------------------------------------------------ workers
@@ -226,17 +228,17 @@ class Store:
         Raises:
             StudyError: if there is no such study.
         """
-        with self._database.write() as connection:
+        with self._database.write("claim") as connection:
             return claims.claim(connection, studies.find(connection, name), owner)
 
     def renew(self, lease: Lease, *, seconds: int = LEASE_SECONDS) -> None:
         """Hold a lease for `seconds` more, by the database's clock."""
-        with self._database.write() as connection:
+        with self._database.write(f"renew_{lease.kind}") as connection:
             leases.renew(connection, lease, seconds=seconds)
 
     def release(self, lease: Lease) -> None:
         """Give a lease back; a running trial waits for its next worker."""
-        with self._database.write() as connection:
+        with self._database.write(f"release_{lease.kind}") as connection:
             leases.release(connection, lease)
 
     def begin_attempt(self, lease: Lease, **request: Unpack[AttemptRequest]) -> Start:
@@ -250,7 +252,7 @@ class Store:
             StudyError: if the trial ran on other numerics and has no checkpoint of these, unless `other_numerics`.
             LeaseLost: if the trial was taken over.
         """
-        with self._database.write() as connection:
+        with self._database.write("begin_attempt") as connection:
             row = leases.fence(connection, lease)
             plan = plan_of(connection.execute(select(phases.c.plan).where(phases.c.id == row.phase_id)).scalar_one())
             run = Runner(trial=row.id, spec=spec_of(row.spec), fit=plan.fit, request=request, exists=self._has_file)
@@ -260,7 +262,7 @@ class Store:
 
     def record_evaluation(self, lease: Lease, rows: Iterable[Evaluation], *, eval_key: str, progress: Progress) -> None:
         """Store one evaluation of a trial at once, and what follows from it. Values that are not finite have no row."""
-        with self._database.write() as connection:
+        with self._database.write("record_evaluation") as connection:
             leases.fence(connection, lease)
             evaluations.insert_rows(connection, lease.id, rows, eval_key=eval_key)
             evaluations.summarise(connection, lease.id, endings.objective_of(connection, lease.id))
@@ -273,7 +275,7 @@ class Store:
 
         `keep_steps` are the steps whose full state stays: planned forks and the last.
         """
-        with self._database.write() as connection:
+        with self._database.write("add_checkpoint") as connection:
             row = leases.fence(connection, lease)
             if row.static_digest is None:
                 raise ValueError(f"trial {row.id} has not begun; call begin_attempt before add_checkpoint")
@@ -301,14 +303,14 @@ class Store:
 
     def pause_trial(self, lease: Lease, *, progress: Progress) -> None:
         """The trial reached its target in an open phase, whose protocol may raise it; the lease ends."""
-        with self._database.write() as connection:
+        with self._database.write("pause_trial") as connection:
             leases.fence(connection, lease)
             _advance(connection, lease, progress)
             endings.pause(connection, lease)
 
     def end_trial(self, lease: Lease, outcome: Outcome, *, weights_digest: str | None, progress: Progress) -> None:
         """The trial has its outcome; the lease ends. `weights_digest` is of the weights at its last step."""
-        with self._database.write() as connection:
+        with self._database.write("end_trial") as connection:
             leases.fence(connection, lease)
             _advance(connection, lease, progress)
             attempts.end(connection, lease.id, epoch=lease.epoch, how="ended")
@@ -316,7 +318,7 @@ class Store:
 
     def fail_trial(self, lease: Lease, reason: str) -> TrialState:
         """Training raised an exception: the trial waits again, or ends as crashed after three without a checkpoint."""
-        with self._database.write() as connection:
+        with self._database.write("fail_trial") as connection:
             return claims.fail(connection, lease, reason)
 
     def stop_step(self, name: str, phase: str) -> int | None:
@@ -374,7 +376,9 @@ class Store:
         for file in files:
             # A file that stays without a row is garbage, not a loss: the next collection finds it.
             with contextlib.suppress(OSError):
+                failpoint("unlink.before")
                 file.unlink(missing_ok=True)
+                failpoint("unlink.after")
         return files
 
 

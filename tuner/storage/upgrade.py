@@ -37,7 +37,7 @@ def upgrade(database: Database, *, create: bool) -> bool:
         return True
     if version is None and not create:
         return False
-    with database.write() as connection:
+    with database.write("upgrade") as connection:
         # Again, now that no other can be upgrading.
         version = stored_version(connection)
         refuse_newer(version, database.place)

@@ -5,14 +5,15 @@ The one rule: a name in the file system is a whole file. Write beside it, fsync,
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.errors import TryAgainLater, TunerError
+from tuner.errors import TryAgainLater, TunerError, is_disk_full
+from tuner.failpoints import failpoint
 
 
 class CheckpointDamaged(TunerError):  # noqa: N818
@@ -39,23 +40,29 @@ def write_durably(path: Path, data: bytes) -> str:
     Raises:
         TryAgainLater: the disk is full; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("blob.before_write")
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
+            failpoint("blob.before_fsync")
             os.fsync(file.fileno())
+        failpoint("blob.before_rename")
         temporary.rename(path)
+        failpoint("blob.after_rename")
         _fsync_folder(path.parent)
+        failpoint("blob.after_directory_fsync")
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if is_disk_full(error):
             raise TryAgainLater(
                 f"the disk is full: {path} could not be written; free some space and run the command again"
             ) from None
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return hashlib.sha256(data).hexdigest()
 
 

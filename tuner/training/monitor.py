@@ -8,11 +8,17 @@ from __future__ import annotations
 import math
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tuner.errors import is_disk_full
 from tuner.records import UPDATES, Evaluation
 from tuner.training.run import TrainingRun
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 
 class Monitor:
@@ -22,10 +28,10 @@ class Monitor:
     """
 
     def __init__(self, run: TrainingRun, log_dir: Path, *, log_every_steps: int, from_step: int = 0) -> None:
-        # Imported here: it takes a second that runs without a monitor need not spend.
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        self._writer = SummaryWriter(str(log_dir), purge_step=from_step + 1)
+        self._log_dir = log_dir
+        self._writer: SummaryWriter | None = None
+        with self._forgiving():
+            self._writer = self._opened(purge_step=from_step + 1)
         self._run = run
         self._log_every_steps = log_every_steps
         self._step = from_step
@@ -45,7 +51,9 @@ class Monitor:
 
     def close(self) -> None:
         """Write what is buffered."""
-        self._writer.close()
+        with self._forgiving():
+            if self._writer is not None:
+                self._writer.close()
 
     def _log(self) -> None:
         run, step = self._run, self._run.global_step
@@ -67,7 +75,25 @@ class Monitor:
         self._seconds, self._num_targets = run.seconds["train"], run.num_targets_seen
 
     def _add(self, tag: str, value: float, step: int) -> None:
-        self._writer.add_scalar(tag, value, step)
+        with self._forgiving():
+            self._writer = self._writer or self._opened()
+            self._writer.add_scalar(tag, value, step)
+
+    def _opened(self, *, purge_step: int | None = None) -> SummaryWriter:
+        # Imported here: it takes a second that runs without a monitor need not spend.
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        return SummaryWriter(str(self._log_dir), purge_step=purge_step)
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """A full disk costs points in TensorBoard, which a new file goes on with; the run loses nothing."""
+        try:
+            yield
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self._writer = None
 
 
 def resident_bytes() -> int:

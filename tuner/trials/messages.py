@@ -61,6 +61,13 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The worker waits for the database or for space; in one line."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The worker cannot work on this study: the user's mistake, in one line."""
 
@@ -68,7 +75,7 @@ class Refused:
     exit_code: int
 
 
-FromWorker = Ready | AtStep | Left | Scored | Crashed | Refused
+FromWorker = Ready | AtStep | Left | Scored | Crashed | Waiting | Refused
 
 
 @dataclass(frozen=True, slots=True)

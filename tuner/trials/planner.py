@@ -78,7 +78,7 @@ class Planner:
         if isinstance(move, OpenPhase | AddTrials) and move.num_points:
             move = self._with_points(move, record)
         if not isinstance(move, Wait | Conclude | GiveUp):
-            self._store.apply(self._lease, move)
+            self._apply(move)
         return move, record
 
     def finish(self, move: Conclude | GiveUp, test: tuple[Evaluation, ...] = ()) -> Move:
@@ -91,10 +91,14 @@ class Planner:
             if not test:
                 move = replace(move, decisions=(*move.decisions, _NO_TEST))
             else:
-                self._store.record_test_value(self._lease, answer.best_trial, test)
-        self._store.apply(self._lease, move)
+                trial = answer.best_trial
+                self._store.patience.work(lambda: self._store.record_test_value(self._lease, trial, test))
+        self._apply(move)
         self._sync(self.record())
         return move
+
+    def _apply(self, move: Move) -> None:
+        self._store.patience.work(lambda: self._store.apply(self._lease, move))
 
     def _sync(self, record: StudyRecord) -> None:
         """Bring Optuna's tables up to date. They are a view: no trouble with them may stop a study."""

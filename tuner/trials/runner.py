@@ -73,15 +73,17 @@ class _Attempt:
 
     def _begin(self) -> Start:
         sharing = self._bench.sharing
-        start = self._store.begin_attempt(
-            self._claim.lease,
-            static_digest=self._prepared.static_digest,
-            numerics=self._prepared.numerics,
-            numerics_key=self._prepared.numerics_key,
-            eval_key=self._prepared.eval_key,
-            key_at=self._prepared.key_at,
-            share=sharing.share,
-            other_numerics=sharing.other_numerics,
+        start = self._store.patience.work(
+            lambda: self._store.begin_attempt(
+                self._claim.lease,
+                static_digest=self._prepared.static_digest,
+                numerics=self._prepared.numerics,
+                numerics_key=self._prepared.numerics_key,
+                eval_key=self._prepared.eval_key,
+                key_at=self._prepared.key_at,
+                share=sharing.share,
+                other_numerics=sharing.other_numerics,
+            )
         )
         if start.checkpoint is not None:
             self._load(self._store.paths.resolve(start.checkpoint.path), start.checkpoint.sha256)
@@ -135,8 +137,10 @@ class _Attempt:
 
     def _record(self, event: Evaluated) -> None:
         with self._saving():
-            self._store.record_evaluation(
-                self._claim.lease, event.evaluations, eval_key=self._prepared.eval_key, progress=self._progress()
+            self._store.patience.work(
+                lambda: self._store.record_evaluation(
+                    self._claim.lease, event.evaluations, eval_key=self._prepared.eval_key, progress=self._progress()
+                )
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
@@ -177,14 +181,16 @@ class _Attempt:
         if not self._plan.is_sweep:
             return self._end(Outcome("complete"))
         # A rung of the sweep: the protocol decides whether this rate goes on.
-        self._store.pause_trial(self._claim.lease, progress=self._progress())
+        self._store.patience.work(lambda: self._store.pause_trial(self._claim.lease, progress=self._progress()))
         return "paused"
 
     def _end(self, outcome: Outcome) -> Ending:
         if outcome.kind == "complete" and self._saved_full_at != self._run.global_step:
             self._save()
         digest = None if outcome.kind == "stopped" else self._run.weights_digest()
-        self._store.end_trial(self._claim.lease, outcome, weights_digest=digest, progress=self._progress())
+        self._store.patience.work(
+            lambda: self._store.end_trial(self._claim.lease, outcome, weights_digest=digest, progress=self._progress())
+        )
         return "ended"
 
     def _leave(self) -> Ending:
@@ -201,11 +207,14 @@ class _Attempt:
         Best weights wait in memory for the next checkpoint: a resume starts there and drops whatever came after.
         """
         with self._saving():
-            best_weights, self._best_weights = self._best_weights, None
-            files = [] if best_weights is None else [self._write("weights", best_weights)]
-            files.append(self._write("full", None))
-            self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
-        self._saved_full_at = self._run.global_step
+            self._store.patience.work(self._save_files)
+        self._best_weights, self._saved_full_at = None, self._run.global_step
+
+    def _save_files(self) -> None:
+        best_weights = self._best_weights
+        files = [] if best_weights is None else [self._write("weights", best_weights)]
+        files.append(self._write("full", None))
+        self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
 
     def _write(self, kind: CheckpointKind, weights: Weights | None) -> NewCheckpoint:
         step = self._run.global_step if weights is None else weights.global_step

@@ -10,7 +10,7 @@ from pathlib import Path
 from tuner.config.canonical import config_from_json
 from tuner.config.resolve import eval_spec, execution_spec
 from tuner.config.schema import StudyConfig
-from tuner.errors import ConfigError, DataError, TunerError
+from tuner.errors import ConfigError, DataError, TunerError, is_disk_full
 from tuner.records import (
     TEST,
     TRAIN_SAMPLE,
@@ -76,7 +76,7 @@ class TorchBench:
             try:
                 self._workloads[key] = build_workload(self.config.workload, options, folder=self._folder, cache=cache)
             except Exception as error:
-                if isinstance(error, TunerError) or self.config.workload.kind != "python":
+                if isinstance(error, TunerError) or is_disk_full(error) or self.config.workload.kind != "python":
                     raise
                 raise DataError(_about_user_code(self.config.workload.class_, error)) from error
         return self._workloads[key]

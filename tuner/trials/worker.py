@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError, is_disk_full
 from tuner.records import TEST, Evaluation
 from tuner.storage.leases import Owner
+from tuner.storage.patience import Patience
 from tuner.storage.store import Claim, Store
 from tuner.training.durable import CheckpointDamaged
 from tuner.trials.bench import BuildsBench, Control
@@ -31,6 +32,7 @@ from tuner.trials.messages import (
     Scored,
     Stop,
     ToWorker,
+    Waiting,
     Wake,
     WorkerJob,
 )
@@ -49,6 +51,7 @@ def work(connection: Connection, job: WorkerJob, build_bench: BuildsBench) -> No
     # Ctrl-C and a terminal that closes reach the whole process group; the parent tells us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    threading.excepthook = _except_full_disk
     line = _Line(connection)
     signal.signal(signal.SIGTERM, lambda number, frame: line.control.stop.set())
     try:
@@ -93,6 +96,12 @@ class _Line:
                 return
 
 
+def _except_full_disk(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes from a thread of its own, which ends for lack of space; whoever logs next is told."""
+    if failed.exc_value is None or not is_disk_full(failed.exc_value):
+        threading.__excepthook__(failed)
+
+
 def _leave_for_sure() -> None:
     """Bound how long a step that hangs can keep a worker that was told to leave, or whose parent is gone."""
     timer = threading.Timer(LEAVE_SECONDS, os._exit, args=(1,))
@@ -103,7 +112,8 @@ def _leave_for_sure() -> None:
 class _Worker:
     def __init__(self, line: _Line, job: WorkerJob, build_bench: BuildsBench) -> None:
         self._line, self._job = line, job
-        self._store = Store.open(job.storage_url, job.home, create=False)
+        patience = Patience(on_wait=lambda told: line.send(Waiting(told)), is_over=line.control.is_interrupted)
+        self._store = Store.open(job.storage_url, job.home, create=False, patience=patience)
         self._owner = Owner.of_this_process(f"worker {job.index}")
         self._bench = build_bench(self._store, self._store.study(job.study), job, line.control)
         self._bench.on_progress = lambda trial, step: line.send(AtStep(trial, step))
@@ -114,7 +124,7 @@ class _Worker:
             refuse_other_data(stored_facts(self._store.load(self._job.study, with_curves=False)), facts)
             self._line.send(Ready(facts, self._bench.sharing_kind()))
             while not self._line.control.stop.is_set():
-                claim = self._store.claim(self._job.study, self._owner)
+                claim = self._store.patience.work(lambda: self._store.claim(self._job.study, self._owner))
                 if claim is not None:
                     self._carry_out(claim)
                 else:

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from tuner.config.model_sizes import vocab_size
 from tuner.config.schema import CausalLMWorkload, Split
-from tuner.errors import ConfigError, DataError, HomeError
+from tuner.errors import ConfigError, DataError, HomeError, TryAgainLater, is_disk_full
+from tuner.failpoints import failpoint
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
 from tuner.workloads.permutation import stream_indices
 from tuner.workloads.pieces import cut_at_lines
@@ -312,6 +313,7 @@ def _write(tokens: Mapping[str, Tokens], merges: bytes | None, *, target: Path) 
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("cache.before_write")
         temporary = Path(tempfile.mkdtemp(prefix=".tokens-", dir=target.parent))
         for split, array in tokens.items():
             with _synced(temporary / f"{split}.npy") as file:
@@ -319,8 +321,14 @@ def _write(tokens: Mapping[str, Tokens], merges: bytes | None, *, target: Path) 
         if merges is not None:
             with _synced(temporary / MERGES_FILE) as file:
                 file.write(merges)
+        failpoint("cache.before_rename")
         _rename(temporary, target)
+        failpoint("cache.after_rename")
     except OSError as error:
+        if is_disk_full(error):
+            raise TryAgainLater(
+                f"the disk is full: the token cache {target.parent} cannot grow; free some space and run it again"
+            ) from None
         raise HomeError(
             f"the token cache {target.parent} cannot be written ({error.strerror}); choose a home folder that can"
         ) from None
@@ -335,6 +343,7 @@ def _synced(path: Path) -> Iterator[IO[bytes]]:
     with path.open("wb") as file:
         yield file
         file.flush()
+        failpoint("cache.before_fsync")
         os.fsync(file.fileno())
 
 
