@@ -208,10 +208,10 @@ class Store:
             leases.fence(connection, lease)
             evaluations.replace_test_rows(connection, trial, rows)
 
-    def note_death(self, lease: Lease, pid: int) -> int | None:
+    def note_death(self, lease: Lease, pid: int, reason: str = "its worker process died") -> int | None:
         """The planner saw its worker `pid` die: count it against the trial that it held, and return that trial."""
         with self._database.write() as connection:
-            return claims.note_death(connection, lease, pid)
+            return claims.note_death(connection, lease, pid, reason)
 
     # ------------------------------------------------------------ workers
 
@@ -309,10 +309,13 @@ class Store:
             attempts.end(connection, lease.id, epoch=lease.epoch, how="ended")
             endings.end(connection, lease.id, outcome, weights_digest=weights_digest)
 
-    def fail_trial(self, lease: Lease, reason: str) -> TrialState:
-        """Training raised an exception: the trial waits again, or ends as crashed after three without a checkpoint."""
+    def fail_trial(self, lease: Lease, reason: str, *, is_final: bool = False) -> TrialState:
+        """Training raised an exception: the trial waits again, or ends as crashed after three without a checkpoint.
+
+        `is_final`: it would be the same each time, so that it ends at once.
+        """
         with self._database.write() as connection:
-            return claims.fail(connection, lease, reason)
+            return claims.fail(connection, lease, reason, is_final=is_final)
 
     def stop_step(self, name: str, phase: str) -> int | None:
         """The earliest step at which a trial of the phase fitted: no other can be the fastest after it."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 from tuner.records import TRAIN_SAMPLE, UPDATES, VALIDATION, Evaluation
+from tuner.training.memory import noticing_memory
 from tuner.training.monitor import Monitor
 from tuner.training.run import TrainingRun
 
@@ -65,13 +66,17 @@ def train(
     """Train `run` up to `global_step == until`, yielding what happens; `run.seconds` keeps the accounts.
 
     On CUDA updates are queued: their time is accounted where the host waits for them.
+
+    Raises:
+        OutOfMemory: in an update or an evaluation; the run is void then.
     """
     while run.global_step < until:
         if interrupted():
             yield Interrupted(global_step=run.global_step)
             return
         started = time.perf_counter()
-        run.update()
+        with noticing_memory("update", run.execution.micro_batch_size):
+            run.update()
         run.seconds["train"] += time.perf_counter() - started
         step = run.global_step
         if monitor is not None:

@@ -15,10 +15,12 @@ from tuner.errors import ConfigError, DataError, TunerError
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, EvalSpec, ExecutionSpec, RunSpec, Value, WorkloadFacts
 from tuner.storage.store import Store
 from tuner.training.evaluation import evaluated_examples
+from tuner.training.memory import OutOfMemory
 from tuner.training.numerics import numerics_segment, sharing
 from tuner.training.recipe import eval_key
 from tuner.training.run import TrainingRun
 from tuner.training.scoring import untrained_loss
+from tuner.trials.micro_batches import MicroBatches, remedy
 from tuner.workloads.build import (
     build_workload,
     constant_loss,
@@ -57,6 +59,8 @@ class Bench:
         self.store, self.config, self.sharing, self.control = store, config, sharing, control
         self.device = device
         self.on_progress: Callable[[int, int], None] = lambda trial, step: None
+        self.on_warning: Callable[[str], None] = lambda message: None
+        self.micro_batches = MicroBatches(config)
         self._folder = folder
         self._workloads: dict[tuple[tuple[str, Value], ...], Workload] = {}
         self._initial_losses: dict[tuple[str, EvalSpec], float] = {}
@@ -126,7 +130,10 @@ class Bench:
         known = constant_loss(workload, TRAIN_SAMPLE, examples)
         if known is None:
             execution = execution_spec(self.config, device=self.device, eval_every_steps=1)
-            known = untrained_loss(workload, spec, seed=self.config.seed, execution=execution)
+            try:
+                known = untrained_loss(workload, spec, seed=self.config.seed, execution=execution)
+            except OutOfMemory as error:
+                raise ConfigError(remedy(error, self.config)) from None
         return known if isfinite(known) else None
 
 

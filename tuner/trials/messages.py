@@ -61,6 +61,13 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """What the user should know although the worker goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The worker cannot work on this study: the user's mistake, in one line."""
 
@@ -68,7 +75,7 @@ class Refused:
     exit_code: int
 
 
-FromWorker = Ready | AtStep | Left | Scored | Crashed | Refused
+FromWorker = Ready | AtStep | Left | Scored | Crashed | Warned | Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,14 @@ from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
 from tuner.training.checkpoint import CheckpointDamaged
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
+from tuner.training.memory import OutOfMemory, free_memory
 from tuner.training.monitor import Monitor
 from tuner.training.recipe import RecipeKeys, eval_key, numerics_key, numerics_segment, static_digest
 from tuner.training.run import TrainingRun, WeightsCopy
 from tuner.training.schedule import trunk_end
 from tuner.trials.bench import Bench
 from tuner.trials.heartbeat import Heartbeat
+from tuner.trials.micro_batches import remedy
 
 Ending = Literal["ended", "paused", "released"]
 WITHOUT_MODEL = ("budget_sweep", "instability_probe")
@@ -43,9 +45,34 @@ def run_trial(claim: Claim, bench: Bench) -> Ending:
     with Heartbeat(bench.store, claim.lease, on_lost=bench.control.lost.set):
         try:
             return _Attempt(claim, bench).carry_out()
-        except CheckpointDamaged:
+        except CheckpointDamaged as error:
+            bench.on_warning(f"trial {claim.trial.trial}: {error}")
             bench.store.release(claim.lease)
             return "released"
+        except OutOfMemory as error:
+            failed = error.without_frames()
+        free_memory()  # Only here: until now the exception held the run.
+        return _after_memory(claim, bench, failed)
+
+
+def _after_memory(claim: Claim, bench: Bench, error: OutOfMemory) -> Ending:
+    """Go on with smaller micro-batches from the newest checkpoint; the failed update never happened.
+
+    Otherwise the trial ends at once, not after three attempts: it needs the same memory at the same update each time.
+    """
+    trial = claim.trial.trial
+    less = bench.micro_batches.halve(claim.trial, error.size) if error.doing == "update" else None
+    if less is None:
+        reason = remedy(error, bench.config)
+        bench.store.fail_trial(claim.lease, reason, is_final=True)
+        bench.on_warning(f"trial {trial} crashed: {reason}")
+        return "ended"
+    bench.on_warning(
+        f"trial {trial}: {error} with micro-batches of {error.size}; it goes on with {less} from its newest checkpoint "
+        "(not bit-exact with what it had before), and later trials begin with that"
+    )
+    bench.store.release(claim.lease)
+    return "released"
 
 
 class _Attempt:
@@ -56,7 +83,10 @@ class _Attempt:
         self._claim, self._bench, self._store = claim, bench, bench.store
         self._trial, self._spec, self._plan = claim.trial, claim.trial.spec, claim.phase
         workload = bench.workload(self._spec.workload_options)
-        self._execution = bench.execution(self._spec)
+        micro = bench.micro_batches
+        # Read only where they decide: a trial that has begun goes on at its own size.
+        segments = self._store.numerics(self._trial.trial) if micro.is_auto and self._trial.attempts else ()
+        self._execution = micro.fitted(bench.execution(self._spec), self._trial, segments)
         self._run = TrainingRun(self._spec, self._plan.eval, self._execution, workload)
         recipe = workload.recipe()
         self._static = static_digest(self._spec, recipe)
@@ -64,6 +94,7 @@ class _Attempt:
         self._keys = RecipeKeys(self._static, self._spec)
         self._numerics = numerics_segment(self._execution)
         self._numerics_key = numerics_key(self._numerics)
+        self._other_numerics = bench.sharing.other_numerics or micro.goes_on(self._numerics, segments)
         self._eval_key = eval_key(self._plan.eval, recipe, self._spec.precision)
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
         self._saving_seconds = self._setup_seconds = 0.0
@@ -84,7 +115,6 @@ class _Attempt:
     # ------------------------------------------------------------ start
 
     def _begin(self) -> Start:
-        sharing = self._bench.sharing
         start = self._store.begin_attempt(
             self._claim.lease,
             static_digest=self._static,
@@ -92,8 +122,8 @@ class _Attempt:
             numerics_key=self._numerics_key,
             eval_key=self._eval_key,
             key_at=self._keys.key_at,
-            share=sharing.share,
-            other_numerics=sharing.other_numerics,
+            share=self._bench.sharing.share,
+            other_numerics=self._other_numerics,
         )
         if start.checkpoint is not None:
             self._load(self._store.paths.resolve(start.checkpoint.path), start.checkpoint.sha256)

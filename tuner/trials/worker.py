@@ -36,6 +36,7 @@ from tuner.trials.messages import (
     Stop,
     ToWorker,
     Wake,
+    Warned,
     WorkerJob,
 )
 from tuner.trials.runner import run_trial
@@ -120,6 +121,7 @@ class _Worker:
             control=line.control,
         )
         self._bench.on_progress = lambda trial, step: line.send(AtStep(trial, step))
+        self._bench.on_warning = lambda message: line.send(Warned(message))
 
     def run(self) -> None:
         try:
