@@ -127,7 +127,8 @@ def _readable(store: Store, checkpoint: StoredCheckpoint, *, others: str) -> Any
         StudyError: the file was altered, cut short or written by another version.
     """
     from tuner.errors import StudyError
-    from tuner.training.checkpoint import CheckpointDamaged, CheckpointMismatch, read_weights
+    from tuner.training.checkpoint import read_weights
+    from tuner.training.durable import CheckpointDamaged, CheckpointMismatch
 
     try:
         return read_weights(store.paths.resolve(checkpoint.path), sha256=checkpoint.sha256)

@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -18,6 +18,15 @@ STOP_SECONDS = 6.0
 """A worker that was told to stop saves and leaves within this time, or is terminated."""
 
 
+def enter_worker(connection: Connection, job: WorkerJob) -> None:
+    """What a worker process does."""
+    # Imported by the worker alone: the planner needs no torch.
+    from tuner.trials.torch_bench import torch_bench
+    from tuner.trials.worker import work
+
+    work(connection, job, torch_bench)
+
+
 @dataclass(frozen=True, slots=True)
 class Death:
     """A worker that died: its process id, and how, as the end of a sentence about it."""
@@ -27,11 +36,13 @@ class Death:
 
 
 class WorkerPool:
-    """`num_workers` processes working on one study."""
+    """`num_workers` processes working on one study; each does `enter`."""
 
-    def __init__(self, job: WorkerJob, num_workers: int) -> None:
+    def __init__(
+        self, job: WorkerJob, num_workers: int, *, enter: Callable[[Connection, WorkerJob], None] = enter_worker
+    ) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._job = job
+        self._job, self._enter = job, enter
         self._workers: dict[Connection, SpawnProcess] = {}
         self._indices: dict[Connection, int] = {}
         self._ready: set[Connection] = set()
@@ -45,7 +56,7 @@ class WorkerPool:
             ours, theirs = self._context.Pipe()
             job = replace(self._job, index=self._free_index())
             process = self._context.Process(
-                target=_enter, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
+                target=self._enter, args=(theirs, job), name=f"tuner-worker-{job.index}", daemon=True
             )
             with _ignored(signal.SIGINT), _ignored(signal.SIGHUP):
                 process.start()
@@ -132,13 +143,6 @@ def how_it_died(exit_code: int | None, kills_before: int | None, kills_now: int 
     if exit_code is None:
         return "died"
     return f"was killed (signal {-exit_code})" if exit_code < 0 else f"ended with exit code {exit_code}"
-
-
-def _enter(connection: Connection, job: WorkerJob) -> None:
-    # Imported by the worker alone: the planner needs no torch.
-    from tuner.trials.worker import work
-
-    work(connection, job)
 
 
 @contextlib.contextmanager

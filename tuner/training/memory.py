@@ -6,15 +6,17 @@ The one rule: an error is memory only if it says so itself; what else may fail u
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-import torch
-
 from tuner.errors import TunerError
 
 Doing = Literal["update", "evaluation"]
+
+_NAME = "OutOfMemoryError"
+"""torch's own class of errors, by its name: who trains without torch need not import it."""
 
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """How a plain RuntimeError says it: the CPU's allocator on Linux and elsewhere, and CUDA's libraries."""
@@ -37,7 +39,7 @@ class OutOfMemory(TunerError):  # noqa: N818
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError) or any(kind.__name__ == _NAME for kind in type(error).__mro__):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
@@ -52,7 +54,7 @@ def noticing_memory(doing: Doing, size: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
             raise
         lines = str(error).strip().splitlines()
         raise OutOfMemory(doing, size, lines[0][:200] if lines else type(error).__name__) from None
@@ -61,5 +63,6 @@ def noticing_memory(doing: Doing, size: int) -> Iterator[None]:
 def free_memory() -> None:
     """Give back what a failed run held, once no name refers to it; not for the loop: it waits for the device."""
     gc.collect()
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -21,20 +21,21 @@ class Monitor:
     What an earlier life of the run logged beyond `from_step` is purged from the curves.
     """
 
-    def __init__(self, log_dir: Path, *, log_every_steps: int, from_step: int = 0) -> None:
+    def __init__(self, run: TrainingRun, log_dir: Path, *, log_every_steps: int, from_step: int = 0) -> None:
         # Imported here: it takes a second that runs without a monitor need not spend.
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._writer = SummaryWriter(str(log_dir), purge_step=from_step + 1)
+        self._run = run
         self._log_every_steps = log_every_steps
         self._step = from_step
         self._seconds = self._loss_total = 0.0
         self._num_targets = 0
 
-    def after_update(self, run: TrainingRun) -> None:
+    def after_update(self) -> None:
         """Log training scalars if an interval ended with this update."""
-        if run.global_step % self._log_every_steps == 0:
-            self._log(run)
+        if self._run.global_step % self._log_every_steps == 0:
+            self._log()
 
     def after_evaluation(self, evaluations: Iterable[Evaluation]) -> None:
         """Log every metric as `eval_<split>/<metric>`; those of the updates as `updates/<metric>`."""
@@ -46,8 +47,8 @@ class Monitor:
         """Write what is buffered."""
         self._writer.close()
 
-    def _log(self, run: TrainingRun) -> None:
-        step = run.global_step
+    def _log(self) -> None:
+        run, step = self._run, self._run.global_step
         num_updates = step - self._step
         if num_updates < 1:
             return

@@ -19,16 +19,12 @@ from tuner.errors import LeaseLost
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
 from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
-from tuner.training.checkpoint import CheckpointDamaged
+from tuner.training.durable import CheckpointDamaged
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
 from tuner.training.memory import OutOfMemory, free_memory
-from tuner.training.monitor import Monitor
-from tuner.training.recipe import RecipeKeys, eval_key, numerics_key, numerics_segment, static_digest
-from tuner.training.run import TrainingRun, WeightsCopy
 from tuner.training.schedule import trunk_end
-from tuner.trials.bench import Bench
+from tuner.trials.bench import Bench, Monitor, Weights
 from tuner.trials.heartbeat import Heartbeat
-from tuner.trials.micro_batches import remedy
 
 Ending = Literal["ended", "paused", "released"]
 WITHOUT_MODEL = ("budget_sweep", "instability_probe")
@@ -56,23 +52,17 @@ def run_trial(claim: Claim, bench: Bench) -> Ending:
 
 
 def _after_memory(claim: Claim, bench: Bench, error: OutOfMemory) -> Ending:
-    """Go on with smaller micro-batches from the newest checkpoint; the failed update never happened.
+    """From the newest checkpoint with less memory, or the end of the trial: the failed update never happened.
 
-    Otherwise the trial ends at once, not after three attempts: it needs the same memory at the same update each time.
+    It ends at once, not after three attempts: it needs the same memory at the same update each time.
     """
-    trial = claim.trial.trial
-    less = bench.micro_batches.halve(claim.trial, error.size) if error.doing == "update" else None
-    if less is None:
-        reason = remedy(error, bench.config)
-        bench.store.fail_trial(claim.lease, reason, is_final=True)
-        bench.on_warning(f"trial {trial} crashed: {reason}")
-        return "ended"
-    bench.on_warning(
-        f"trial {trial}: {error} with micro-batches of {error.size}; it goes on with {less} from its newest checkpoint "
-        "(not bit-exact with what it had before), and later trials begin with that"
-    )
-    bench.store.release(claim.lease)
-    return "released"
+    goes_on, told = bench.after_memory(claim.trial, error)
+    if goes_on:
+        bench.store.release(claim.lease)
+    else:
+        bench.store.fail_trial(claim.lease, told, is_final=True)
+    bench.on_warning(f"trial {claim.trial.trial}{'' if goes_on else ' crashed'}: {told}")
+    return "released" if goes_on else "ended"
 
 
 class _Attempt:
@@ -82,23 +72,11 @@ class _Attempt:
         self._began = time.perf_counter()
         self._claim, self._bench, self._store = claim, bench, bench.store
         self._trial, self._spec, self._plan = claim.trial, claim.trial.spec, claim.phase
-        workload = bench.workload(self._spec.workload_options)
-        micro = bench.micro_batches
-        # Read only where they decide: a trial that has begun goes on at its own size.
-        segments = self._store.numerics(self._trial.trial) if micro.is_auto and self._trial.attempts else ()
-        self._execution = micro.fitted(bench.execution(self._spec), self._trial, segments)
-        self._run = TrainingRun(self._spec, self._plan.eval, self._execution, workload)
-        recipe = workload.recipe()
-        self._static = static_digest(self._spec, recipe)
-        self._initial_loss = bench.initial_loss(self._static, self._run)
-        self._keys = RecipeKeys(self._static, self._spec)
-        self._numerics = numerics_segment(self._execution)
-        self._numerics_key = numerics_key(self._numerics)
-        self._other_numerics = bench.sharing.other_numerics or micro.goes_on(self._numerics, segments)
-        self._eval_key = eval_key(self._plan.eval, recipe, self._spec.precision)
+        self._prepared = bench.prepare(self._trial, self._plan.eval)
+        self._run = self._prepared.run
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
         self._saving_seconds = self._setup_seconds = 0.0
-        self._best_weights: WeightsCopy | None = None
+        self._best_weights: Weights | None = None
         self._saved_full_at = -1
         # Full state is kept where a longer plateau would leave this run, and at the end.
         self._keep = frozenset({trunk_end(self._spec), self._spec.max_train_steps, *self._spec.fork_steps})
@@ -115,15 +93,16 @@ class _Attempt:
     # ------------------------------------------------------------ start
 
     def _begin(self) -> Start:
+        sharing = self._bench.sharing
         start = self._store.begin_attempt(
             self._claim.lease,
-            static_digest=self._static,
-            numerics=self._numerics,
-            numerics_key=self._numerics_key,
-            eval_key=self._eval_key,
-            key_at=self._keys.key_at,
-            share=self._bench.sharing.share,
-            other_numerics=self._other_numerics,
+            static_digest=self._prepared.static_digest,
+            numerics=self._prepared.numerics,
+            numerics_key=self._prepared.numerics_key,
+            eval_key=self._prepared.eval_key,
+            key_at=self._prepared.key_at,
+            share=sharing.share,
+            other_numerics=sharing.other_numerics or self._prepared.follows_others,
         )
         if start.checkpoint is not None:
             self._load(self._store.paths.resolve(start.checkpoint.path), start.checkpoint.sha256)
@@ -144,7 +123,7 @@ class _Attempt:
     # ------------------------------------------------------------ training
 
     def _train(self, from_step: int) -> Ending:
-        until, every = self._spec.max_train_steps, self._execution.checkpoint_every_steps
+        until, every = self._spec.max_train_steps, self._prepared.execution.checkpoint_every_steps
         monitor = self._monitor(from_step)
         events = train(
             self._run,
@@ -173,12 +152,12 @@ class _Attempt:
 
     def _monitor(self, from_step: int) -> Monitor:
         folder = self._store.paths.tensorboard(self._claim.study, self._plan.name, self._trial.number)
-        return Monitor(folder, log_every_steps=self._execution.log_every_steps, from_step=from_step)
+        return self._bench.monitor(self._prepared, folder, from_step=from_step)
 
     def _record(self, event: Evaluated) -> None:
         with self._saving():
             self._store.record_evaluation(
-                self._claim.lease, event.evaluations, eval_key=self._eval_key, progress=self._progress()
+                self._claim.lease, event.evaluations, eval_key=self._prepared.eval_key, progress=self._progress()
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
@@ -200,7 +179,9 @@ class _Attempt:
             if curve and curve[-1][0] == step and curve[-1][1] <= fit.at_most:
                 return Outcome("complete", "fitted")
         dense = self._plan.kind == "instability_probe"
-        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss, at_every_step=dense):
+        if is_diverged(
+            self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._prepared.initial_loss, at_every_step=dense
+        ):
             return Outcome("infeasible", "diverged")
         if fit is not None and self._plan.stop_when_dominated:
             bound = self._store.stop_step(self._claim.study, self._plan.name)
@@ -247,7 +228,7 @@ class _Attempt:
             self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
         self._saved_full_at = self._run.global_step
 
-    def _write(self, kind: CheckpointKind, weights: WeightsCopy | None) -> NewCheckpoint:
+    def _write(self, kind: CheckpointKind, weights: Weights | None) -> NewCheckpoint:
         step = self._run.global_step if weights is None else weights.global_step
         paths = self._store.paths
         path = paths.checkpoint(
@@ -261,8 +242,8 @@ class _Attempt:
             sha256=saved.sha256,
             weights_digest=saved.weights_digest,
             size_bytes=saved.size_bytes,
-            recipe_key=self._keys.key_at(step),
-            numerics_key=self._numerics_key,
+            recipe_key=self._prepared.key_at(step),
+            numerics_key=self._prepared.numerics_key,
         )
 
     @contextmanager

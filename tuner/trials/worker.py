@@ -12,17 +12,13 @@ import signal
 import threading
 import traceback
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-from tuner.config.canonical import config_from_json
 from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError, is_disk_full
 from tuner.records import TEST, Evaluation
 from tuner.storage.leases import Owner
 from tuner.storage.store import Claim, Store
-from tuner.training.checkpoint import CheckpointDamaged
-from tuner.training.scoring import ScoredFile, score_weights
-from tuner.trials.bench import Bench, Control, Sharing
-from tuner.trials.devices import resolve_device
+from tuner.training.durable import CheckpointDamaged
+from tuner.trials.bench import BuildsBench, Control
 from tuner.trials.facts import refuse_other_data, stored_facts
 from tuner.trials.messages import (
     AtStep,
@@ -49,15 +45,15 @@ IDLE_SECONDS = 0.5
 """Pause between claims when there is nothing to do; a Wake cuts it short."""
 
 
-def work(connection: Connection, job: WorkerJob) -> None:
-    """The entry point of a spawned worker process."""
+def work(connection: Connection, job: WorkerJob, build_bench: BuildsBench) -> None:
+    """The entry point of a spawned worker process, which trains by the bench that it builds."""
     # Ctrl-C and a terminal that closes reach the whole process group; the parent tells us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     line = _Line(connection)
     signal.signal(signal.SIGTERM, lambda number, frame: line.control.stop.set())
     try:
-        _Worker(line, job).run()
+        _Worker(line, job, build_bench).run()
     except TunerError as error:
         line.send(Refused(str(error), error.exit_code))
     except Exception as error:
@@ -106,20 +102,11 @@ def _leave_for_sure() -> None:
 
 
 class _Worker:
-    def __init__(self, line: _Line, job: WorkerJob) -> None:
+    def __init__(self, line: _Line, job: WorkerJob, build_bench: BuildsBench) -> None:
         self._line, self._job = line, job
         self._store = Store.open(job.storage_url, job.home, create=False)
         self._owner = Owner.of_this_process(f"worker {job.index}")
-        study = self._store.study(job.study)
-        config = config_from_json(study.config)
-        self._bench = Bench(
-            self._store,
-            config,
-            folder=Path(study.folder),
-            device=resolve_device(config.execution.device, worker=job.index),
-            sharing=Sharing(share=job.share, other_numerics=job.other_numerics),
-            control=line.control,
-        )
+        self._bench = build_bench(self._store, self._store.study(job.study), job, line.control)
         self._bench.on_progress = lambda trial, step: line.send(AtStep(trial, step))
         self._bench.on_warning = lambda message: line.send(Warned(message))
 
@@ -177,13 +164,8 @@ class _Worker:
         checkpoint = self._store.best_checkpoint(trial_id)
         if checkpoint is None or trial.best_step is None:
             return ()
-        plan = record.phase(trial.phase).plan
-        execution = self._bench.execution(trial.spec)
-        path = self._store.paths.resolve(checkpoint.path)
-        file = ScoredFile(path=path, precision=trial.spec.precision, sha256=checkpoint.sha256)
-        workload = self._bench.workload(trial.spec.workload_options)
         try:
-            values = score_weights(file, workload, split=TEST, eval_spec=plan.eval, execution=execution)
+            values = self._bench.test_values(trial, record.phase(trial.phase).plan.eval, checkpoint)
         except CheckpointDamaged:
             return ()  # The planner says that there is no score; a wrong one would be worse.
         return tuple(Evaluation(trial.best_step, TEST, metric, value) for metric, value in values.items())
