@@ -346,10 +346,19 @@ class Store:
             return checkpoints.of_trial(connection, trial)
 
     def best_checkpoint(self, trial: int) -> StoredCheckpoint | None:
-        """The file with the weights of a trial's best step, its own or one that it shares; None if none was kept."""
+        """The file with the weights of a trial's best step, its own or one that it shares; None if none was kept.
+
+        One that is there, if any is; else the row of one that is gone.
+        """
         with self._database.read() as connection:
             step = connection.execute(select(trials.c.best_step).where(trials.c.id == trial)).scalar()
-            return checkpoints.weights_at(connection, trial, step)
+            found = checkpoints.weights_at(connection, trial, step)
+        return next((file for file in found if self._has_file(file.path)), found[0] if found else None)
+
+    def states_of(self, static_digest: str, *, until: int) -> tuple[StoredCheckpoint, ...]:
+        """Full states up to a step, of whatever runs have this static recipe, deepest first."""
+        with self._database.read() as connection:
+            return checkpoints.of_recipe(connection, static_digest, until=until)[::-1]
 
     def numerics(self, trial: int) -> tuple[NumericsSegment, ...]:
         """On what a trial ran; more than one segment means that it is not bit-exact."""

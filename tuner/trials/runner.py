@@ -19,7 +19,7 @@ from tuner.errors import LeaseLost
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
 from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
-from tuner.training.durable import CheckpointDamaged
+from tuner.training.durable import CheckpointDamaged, set_aside
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
 from tuner.training.memory import OutOfMemory, free_memory
 from tuner.training.schedule import trunk_end
@@ -114,11 +114,10 @@ class _Attempt:
     def _load(self, path: Path, sha256: str) -> None:
         try:
             self._run.load(path, sha256=sha256)
-        except CheckpointDamaged:
-            # Set aside, never used: without its file the row is passed over, and the one before it serves.
-            if path.exists():
-                path.rename(path.with_name(f"{path.name}.damaged"))
-            raise
+        except CheckpointDamaged as error:
+            # Never used: without its file the row is passed over, and the one before it serves.
+            told = f"{str(error).partition(';')[0]}; {set_aside(path)}"
+            raise CheckpointDamaged(f"{told}, and an older one serves; the updates between are done again") from None
 
     # ------------------------------------------------------------ training
 

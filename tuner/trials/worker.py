@@ -17,8 +17,8 @@ from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError, is_dis
 from tuner.records import TEST, Evaluation
 from tuner.storage.leases import Owner
 from tuner.storage.store import Claim, Store
-from tuner.training.durable import CheckpointDamaged
 from tuner.trials.bench import BuildsBench, Control
+from tuner.trials.best_weights import whole_best_weights
 from tuner.trials.facts import refuse_other_data, stored_facts
 from tuner.trials.messages import (
     AtStep,
@@ -161,11 +161,9 @@ class _Worker:
         """The metrics of a trial's best weights on the test set, which selection never saw."""
         record = self._store.load(self._job.study, with_curves=False)
         trial = next(trial for trial in record.trials() if trial.trial == trial_id)
-        checkpoint = self._store.best_checkpoint(trial_id)
+        eval_spec = record.phase(trial.phase).plan.eval
+        checkpoint = whole_best_weights(self._bench, trial, eval_spec)
         if checkpoint is None or trial.best_step is None:
-            return ()
-        try:
-            values = self._bench.test_values(trial, record.phase(trial.phase).plan.eval, checkpoint)
-        except CheckpointDamaged:
             return ()  # The planner says that there is no score; a wrong one would be worse.
+        values = self._bench.test_values(trial, eval_spec, checkpoint)
         return tuple(Evaluation(trial.best_step, TEST, metric, value) for metric, value in values.items())
