@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tuner.engines.local import MAX_SCORING_DEATHS, STOP_SIGNALS, LocalEngine
+from tuner.engines.pool import Death
 
 
 class DyingPool:
@@ -21,9 +22,9 @@ class DyingPool:
 
     def stop(self) -> None: ...
 
-    def messages(self, timeout: float) -> tuple[list[Any], list[int]]:
+    def messages(self, timeout: float) -> tuple[list[Any], list[Death]]:
         # A new worker says that it is ready, then the asked one dies.
-        return [], [1000 + self.asked]
+        return [], [Death(1000 + self.asked, "died")]
 
     def tell_any(self, message: object) -> int:
         self.asked += 1

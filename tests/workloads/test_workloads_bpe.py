@@ -104,6 +104,7 @@ def test_tokenizer_is_learnt_once_and_named_in_the_recipe(found, cache, monkeypa
     assert tokenizer_digest(workload) == digest
     assert workload.build_model().transformer.wte.weight.shape[0] == SIZE
     assert sorted(path.name for path in (cache / found.digest).iterdir()) == [
+        "digests.json",
         "merges.json",
         "test.npy",
         "train.npy",

@@ -62,7 +62,7 @@ def test_tokens_are_written_once_and_memory_mapped(folder):
     files = sorted((folder / "cache" / first.digest).iterdir())
     stamps = [path.stat().st_mtime_ns for path in files]
     second = load_tokens(config(), folder=folder, cache=folder / "cache")
-    assert [path.name for path in files] == ["test.npy", "train.npy", "validation.npy"]
+    assert [path.name for path in files] == ["digests.json", "test.npy", "train.npy", "validation.npy"]
     assert [path.stat().st_mtime_ns for path in files] == stamps
     assert second.digest == first.digest
     assert isinstance(second.tokens["train"].base, np.memmap)

@@ -258,10 +258,11 @@ class Execution(Section):
         "auto", change="execution", description="auto: cuda if there is one"
     )
     torch_threads: Positive = setting(1, change="execution", description="threads per worker; part of a run's numerics")
-    micro_batch_size: Positive | None = setting(
-        None,
+    micro_batch_size: Positive | Literal["auto"] | None = setting(
+        "auto",
         change="execution",
-        description="examples per forward pass; must divide global_batch_size; default: all of it",
+        description="examples per forward pass; must divide global_batch_size; auto: all of it, halved when memory "
+        "runs out; null: all of it",
     )
     checkpoint_every_steps: Positive | Literal["auto"] = setting(
         "auto", change="execution", description="full-state checkpoints; auto: every second evaluation"
@@ -335,7 +336,7 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> StudyConfig:
         micro, batch = self.execution.micro_batch_size, self.training.global_batch_size
-        if micro is not None and batch % micro:
+        if isinstance(micro, int) and batch % micro:
             raise ValueError(
                 f"execution.micro_batch_size={micro} does not divide training.global_batch_size={batch}; "
                 f"use a divisor of {batch}"

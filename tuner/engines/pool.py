@@ -7,10 +7,11 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from tuner.engines.memory_kills import num_memory_kills
 from tuner.trials.messages import FromWorker, Stop, ToWorker, WorkerJob
 
 STOP_SECONDS = 6.0
@@ -26,6 +27,14 @@ def enter_worker(connection: Connection, job: WorkerJob) -> None:
     work(connection, job, torch_bench)
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker that died: its process id, and how, as the end of a sentence about it."""
+
+    pid: int
+    how: str
+
+
 class WorkerPool:
     """`num_workers` processes working on one study; each does `enter`."""
 
@@ -37,6 +46,7 @@ class WorkerPool:
         self._workers: dict[Connection, SpawnProcess] = {}
         self._indices: dict[Connection, int] = {}
         self._ready: set[Connection] = set()
+        self._memory_kills: dict[Connection, int | None] = {}
         self.is_hurried = False
         self.num_workers = num_workers
 
@@ -52,16 +62,17 @@ class WorkerPool:
                 process.start()
             theirs.close()
             self._workers[ours], self._indices[ours] = process, job.index
+            self._memory_kills[ours] = num_memory_kills()
 
     def _free_index(self) -> int:
         """The lowest number that no living worker has: who replaces a dead worker takes its GPU."""
         taken = {self._indices[connection] for connection in self._workers}
         return min(set(range(len(taken) + 1)) - taken)
 
-    def messages(self, timeout: float) -> tuple[list[tuple[Connection, FromWorker]], list[int]]:
-        """What workers said within `timeout` seconds, and the process ids of workers that died."""
+    def messages(self, timeout: float) -> tuple[list[tuple[Connection, FromWorker]], list[Death]]:
+        """What workers said within `timeout` seconds, and the workers that died."""
         heard: list[tuple[Connection, FromWorker]] = []
-        died: list[int] = []
+        died: list[Death] = []
         for connection in wait(list(self._workers), timeout):
             assert isinstance(connection, Connection)
             try:
@@ -72,7 +83,8 @@ class WorkerPool:
                 process = self._workers.pop(connection)
                 process.join(STOP_SECONDS)
                 connection.close()
-                died.append(process.pid or 0)
+                kills_before = self._memory_kills.pop(connection, None)
+                died.append(Death(process.pid or 0, how_it_died(process.exitcode, kills_before, num_memory_kills())))
         return heard, died
 
     def tell(self, message: ToWorker) -> None:
@@ -118,6 +130,19 @@ class WorkerPool:
             process.join()
             connection.close()
         self._workers.clear()
+
+
+def how_it_died(exit_code: int | None, kills_before: int | None, kills_now: int | None) -> str:
+    """What is known of a death; memory only if the kernel counted a kill for it since the worker began.
+
+    >>> how_it_died(-9, 0, 0), how_it_died(-11, 0, 0), how_it_died(1, 0, 0)
+    ('was killed (signal 9)', 'was killed (signal 11)', 'ended with exit code 1')
+    """
+    if exit_code == -signal.SIGKILL and kills_before is not None and kills_now is not None and kills_now > kills_before:
+        return "was killed because memory ran out (lower execution.micro_batch_size or execution.workers)"
+    if exit_code is None:
+        return "died"
+    return f"was killed (signal {-exit_code})" if exit_code < 0 else f"ended with exit code {exit_code}"
 
 
 @contextlib.contextmanager

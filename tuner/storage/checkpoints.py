@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, and_, delete, insert, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from tuner.records import Curve, Direction
@@ -54,10 +54,22 @@ def within_reach(connection: Connection, trial: int) -> tuple[StoredCheckpoint, 
     return _select(connection, or_(checkpoints.c.trial_id == trial, checkpoints.c.id.in_(pinned)))
 
 
-def weights_at(connection: Connection, trial: int, step: int | None) -> StoredCheckpoint | None:
-    """A file within the trial's reach that holds its weights at `step`; one of weights alone if there is one."""
+def weights_at(connection: Connection, trial: int, step: int | None) -> list[StoredCheckpoint]:
+    """The files within the trial's reach that hold its weights at `step`; first those of weights alone."""
     files = [file for file in within_reach(connection, trial) if file.global_step == step]
-    return min(files, key=lambda file: (file.kind != "weights", file.trial != trial, -file.id), default=None)
+    return sorted(files, key=lambda file: (file.kind != "weights", file.trial != trial, -file.id))
+
+
+def of_recipe(connection: Connection, static_digest: str, *, until: int) -> tuple[StoredCheckpoint, ...]:
+    """Full states up to a step of all runs with a static recipe, by step."""
+    return _select(
+        connection,
+        and_(
+            checkpoints.c.kind == "full",
+            checkpoints.c.static_digest == static_digest,
+            checkpoints.c.global_step <= until,
+        ),
+    )
 
 
 def pin(connection: Connection, trial: int, files: Iterable[StoredCheckpoint]) -> None:

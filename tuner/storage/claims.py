@@ -41,18 +41,21 @@ def claim(connection: Connection, study: Row[Any], owner: Owner) -> Claim | None
     return None
 
 
-def fail(connection: Connection, lease: Lease, reason: str) -> TrialState:
-    """An exception in training: back to waiting, or ended as crashed after too many.
+def fail(connection: Connection, lease: Lease, reason: str, *, is_final: bool) -> TrialState:
+    """An exception in training: back to waiting, or ended as crashed after too many, or at once if it `is_final`.
 
     Raises:
         LeaseLost: if the lease was taken over.
     """
     row = fence(connection, lease)
     attempts.end(connection, row.id, epoch=lease.epoch, how="failed")
+    if is_final:
+        endings.crash(connection, row.id, reason=reason)
+        return "ended"
     return _count_death(connection, row, reason)
 
 
-def note_death(connection: Connection, lease: Lease, pid: int) -> int | None:
+def note_death(connection: Connection, lease: Lease, pid: int, reason: str) -> int | None:
     """The planner saw a worker of this host die: count it against the trial that it held, and return that trial.
 
     Raises:
@@ -64,7 +67,7 @@ def note_death(connection: Connection, lease: Lease, pid: int) -> int | None:
         owner = owner_of(row)
         if owner.pid == pid and owner.is_provably_dead():
             attempts.end(connection, row.id, epoch=row.lease_epoch, how="died")
-            _count_death(connection, row, "its worker process died")
+            _count_death(connection, row, reason)
             return int(row.id)
     return None
 

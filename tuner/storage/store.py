@@ -215,10 +215,10 @@ class Store:
             leases.fence(connection, lease)
             evaluations.replace_test_rows(connection, trial, rows)
 
-    def note_death(self, lease: Lease, pid: int) -> int | None:
+    def note_death(self, lease: Lease, pid: int, reason: str = "its worker process died") -> int | None:
         """The planner saw its worker `pid` die: count it against the trial that it held, and return that trial."""
         with self._database.write("note_death") as connection:
-            return claims.note_death(connection, lease, pid)
+            return claims.note_death(connection, lease, pid, reason)
 
     # ------------------------------------------------------------ workers
 
@@ -316,10 +316,13 @@ class Store:
             attempts.end(connection, lease.id, epoch=lease.epoch, how="ended")
             endings.end(connection, lease.id, outcome, weights_digest=weights_digest)
 
-    def fail_trial(self, lease: Lease, reason: str) -> TrialState:
-        """Training raised an exception: the trial waits again, or ends as crashed after three without a checkpoint."""
+    def fail_trial(self, lease: Lease, reason: str, *, is_final: bool = False) -> TrialState:
+        """Training raised an exception: the trial waits again, or ends as crashed after three without a checkpoint.
+
+        `is_final`: it would be the same each time, so that it ends at once.
+        """
         with self._database.write("fail_trial") as connection:
-            return claims.fail(connection, lease, reason)
+            return claims.fail(connection, lease, reason, is_final=is_final)
 
     def stop_step(self, name: str, phase: str) -> int | None:
         """The earliest step at which a trial of the phase fitted: no other can be the fastest after it."""
@@ -350,10 +353,19 @@ class Store:
             return checkpoints.of_trial(connection, trial)
 
     def best_checkpoint(self, trial: int) -> StoredCheckpoint | None:
-        """The file with the weights of a trial's best step, its own or one that it shares; None if none was kept."""
+        """The file with the weights of a trial's best step, its own or one that it shares; None if none was kept.
+
+        One that is there, if any is; else the row of one that is gone.
+        """
         with self._database.read() as connection:
             step = connection.execute(select(trials.c.best_step).where(trials.c.id == trial)).scalar()
-            return checkpoints.weights_at(connection, trial, step)
+            found = checkpoints.weights_at(connection, trial, step)
+        return next((file for file in found if self._has_file(file.path)), found[0] if found else None)
+
+    def states_of(self, static_digest: str, *, until: int) -> tuple[StoredCheckpoint, ...]:
+        """Full states up to a step, of whatever runs have this static recipe, deepest first."""
+        with self._database.read() as connection:
+            return checkpoints.of_recipe(connection, static_digest, until=until)[::-1]
 
     def numerics(self, trial: int) -> tuple[NumericsSegment, ...]:
         """On what a trial ran; more than one segment means that it is not bit-exact."""

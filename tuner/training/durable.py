@@ -5,6 +5,7 @@ The one rule: a name in the file system is a whole file. Write beside it, fsync,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -76,12 +77,22 @@ def require_whole(path: Path, sha256: str | None) -> None:
         raise CheckpointDamaged(f"checkpoint {path} is missing; resume takes an older one")
     if sha256 is None:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointDamaged(f"checkpoint {path} cannot be read ({error}); resume takes an older one") from None
     if found != sha256:
         raise CheckpointDamaged(
             f"checkpoint {path} was altered: sha256 {found[:12]}, recorded {sha256[:12]}; resume takes an older one"
         )
+
+
+def set_aside(path: Path) -> str:
+    """Put a damaged file where nothing looks for it, and say so; one that is missing stays missing."""
+    with contextlib.suppress(FileNotFoundError):
+        return f"it was set aside as {path.rename(path.with_name(f'{path.name}.damaged')).name}"
+    return "nothing was there to be set aside"
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner.records import EvalSpec, ExecutionSpec, RunSpec, TrialRecord, WorkloadFacts
+from tuner.records import EvalSpec, ExecutionSpec, TrialRecord, WorkloadFacts
 from tuner.storage.store import Store, StoredCheckpoint, StudyRow
 from tuner.training.durable import SavedFile
 from tuner.training.loop import Updates, Watches
+from tuner.training.memory import OutOfMemory
 from tuner.trials.messages import WorkerJob
 
 
@@ -72,6 +73,7 @@ class Prepared:
     Attributes:
         key_at: the recipe key of the weights after so many updates.
         initial_loss: the untrained model's loss on the training sample.
+        follows_others: whether the trial may go on here although it had other numerics before.
     """
 
     run: Run
@@ -82,6 +84,7 @@ class Prepared:
     numerics_key: str
     eval_key: str
     initial_loss: float
+    follows_others: bool = False
 
 
 class Bench(Protocol):
@@ -89,12 +92,14 @@ class Bench(Protocol):
 
     Attributes:
         on_progress: called with trial and step after each evaluation.
+        on_warning: called with what the user should know although the worker goes on.
     """
 
     store: Store
     sharing: Sharing
     control: Control
     on_progress: Callable[[int, int], None]
+    on_warning: Callable[[str], None]
 
     def facts(self) -> WorkloadFacts:
         """What the protocol must know of the data."""
@@ -104,8 +109,12 @@ class Bench(Protocol):
         """Whether equal recipes give equal bits here: exact or statistical (D2)."""
         ...
 
-    def prepare(self, spec: RunSpec, eval_spec: EvalSpec) -> Prepared:
+    def prepare(self, trial: TrialRecord, eval_spec: EvalSpec) -> Prepared:
         """A new run."""
+        ...
+
+    def after_memory(self, trial: TrialRecord, error: OutOfMemory) -> tuple[bool, str]:
+        """Whether a trial whose run met this error goes on, in less memory, when it is prepared again; what to tell."""
         ...
 
     def monitor(self, prepared: Prepared, folder: Path, *, from_step: int) -> Monitor:

@@ -61,8 +61,8 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The worker waits for the database or for space; in one line."""
+class Warned:
+    """What the user should know although the worker goes on: in one line."""
 
     message: str
 
@@ -75,7 +75,7 @@ class Refused:
     exit_code: int
 
 
-FromWorker = Ready | AtStep | Left | Scored | Crashed | Waiting | Refused
+FromWorker = Ready | AtStep | Left | Scored | Crashed | Warned | Refused
 
 
 @dataclass(frozen=True, slots=True)

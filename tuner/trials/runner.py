@@ -20,8 +20,9 @@ from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
 from tuner.storage.checkpoints import WITHOUT_MODEL
 from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
-from tuner.training.durable import CheckpointDamaged
+from tuner.training.durable import CheckpointDamaged, set_aside
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
+from tuner.training.memory import OutOfMemory, free_memory
 from tuner.training.schedule import trunk_end
 from tuner.trials.bench import Bench, Monitor, Weights
 from tuner.trials.heartbeat import Heartbeat
@@ -39,9 +40,28 @@ def run_trial(claim: Claim, bench: Bench) -> Ending:
     with Heartbeat(bench.store, claim.lease, on_lost=bench.control.lost.set):
         try:
             return _Attempt(claim, bench).carry_out()
-        except CheckpointDamaged:
+        except CheckpointDamaged as error:
+            bench.on_warning(f"trial {claim.trial.trial}: {error}")
             bench.store.release(claim.lease)
             return "released"
+        except OutOfMemory as error:
+            failed = error.without_frames()
+        free_memory()  # Only here: until now the exception held the run.
+        return _after_memory(claim, bench, failed)
+
+
+def _after_memory(claim: Claim, bench: Bench, error: OutOfMemory) -> Ending:
+    """From the newest checkpoint with less memory, or the end of the trial: the failed update never happened.
+
+    It ends at once, not after three attempts: it needs the same memory at the same update each time.
+    """
+    goes_on, told = bench.after_memory(claim.trial, error)
+    if goes_on:
+        bench.store.release(claim.lease)
+    else:
+        bench.store.fail_trial(claim.lease, told, is_final=True)
+    bench.on_warning(f"trial {claim.trial.trial}{'' if goes_on else ' crashed'}: {told}")
+    return "released" if goes_on else "ended"
 
 
 class _Attempt:
@@ -51,7 +71,7 @@ class _Attempt:
         self._began = time.perf_counter()
         self._claim, self._bench, self._store = claim, bench, bench.store
         self._trial, self._spec, self._plan = claim.trial, claim.trial.spec, claim.phase
-        self._prepared = bench.prepare(self._spec, self._plan.eval)
+        self._prepared = bench.prepare(self._trial, self._plan.eval)
         self._run = self._prepared.run
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
         self._saving_seconds = self._setup_seconds = 0.0
@@ -82,7 +102,7 @@ class _Attempt:
                 eval_key=self._prepared.eval_key,
                 key_at=self._prepared.key_at,
                 share=sharing.share,
-                other_numerics=sharing.other_numerics,
+                other_numerics=sharing.other_numerics or self._prepared.follows_others,
             )
         )
         if start.checkpoint is not None:
@@ -95,11 +115,10 @@ class _Attempt:
     def _load(self, path: Path, sha256: str) -> None:
         try:
             self._run.load(path, sha256=sha256)
-        except CheckpointDamaged:
-            # Set aside, never used: without its file the row is passed over, and the one before it serves.
-            if path.exists():
-                path.rename(path.with_name(f"{path.name}.damaged"))
-            raise
+        except CheckpointDamaged as error:
+            # Never used: without its file the row is passed over, and the one before it serves.
+            told = f"{str(error).partition(';')[0]}; {set_aside(path)}"
+            raise CheckpointDamaged(f"{told}, and an older one serves; the updates between are done again") from None
 
     # ------------------------------------------------------------ training
 

@@ -17,13 +17,13 @@ from tuner.records import (
     VALIDATION,
     EvalSpec,
     ExecutionSpec,
-    RunSpec,
     TrialRecord,
     Value,
     WorkloadFacts,
 )
 from tuner.storage.store import Store, StoredCheckpoint, StudyRow
 from tuner.training.evaluation import evaluated_examples
+from tuner.training.memory import OutOfMemory
 from tuner.training.monitor import Monitor
 from tuner.training.numerics import numerics_key, numerics_segment, sharing
 from tuner.training.recipe import RecipeKeys, eval_key, static_digest
@@ -32,6 +32,7 @@ from tuner.training.scoring import ScoredFile, score_weights, untrained_loss
 from tuner.trials.bench import Control, Prepared, Sharing
 from tuner.trials.devices import resolve_device
 from tuner.trials.messages import WorkerJob
+from tuner.trials.micro_batches import MicroBatches, remedy
 from tuner.workloads.build import (
     build_workload,
     constant_loss,
@@ -64,6 +65,8 @@ class TorchBench:
         self.store, self.config, self.sharing, self.control = store, config, sharing, control
         self.device = device
         self.on_progress: Callable[[int, int], None] = lambda trial, step: None
+        self.on_warning: Callable[[str], None] = lambda message: None
+        self._micro_batches = MicroBatches(config)
         self._folder = folder
         self._workloads: dict[tuple[tuple[str, Value], ...], Workload] = {}
         self._initial_losses: dict[tuple[str, EvalSpec], float] = {}
@@ -81,9 +84,13 @@ class TorchBench:
                 raise DataError(_about_user_code(self.config.workload.class_, error)) from error
         return self._workloads[key]
 
-    def prepare(self, spec: RunSpec, eval_spec: EvalSpec) -> Prepared:
+    def prepare(self, trial: TrialRecord, eval_spec: EvalSpec) -> Prepared:
         """A new run on this worker's device."""
-        workload, execution = self.workload(spec.workload_options), self._execution(spec.eval_every_steps)
+        spec, micro = trial.spec, self._micro_batches
+        # Read only where they decide: under `auto` a trial that has begun goes on at its own size.
+        segments = self.store.numerics(trial.trial) if micro.is_auto and trial.attempts else ()
+        execution = micro.fitted(self._execution(spec.eval_every_steps), trial, segments)
+        workload = self.workload(spec.workload_options)
         run, recipe = TrainingRun(spec, eval_spec, execution, workload), workload.recipe()
         static, numerics = static_digest(spec, recipe), numerics_segment(execution)
         return Prepared(
@@ -95,6 +102,17 @@ class TorchBench:
             numerics_key=numerics_key(numerics),
             eval_key=eval_key(eval_spec, recipe, spec.precision),
             initial_loss=self._initial_loss(static, run),
+            follows_others=micro.goes_on(numerics, segments),
+        )
+
+    def after_memory(self, trial: TrialRecord, error: OutOfMemory) -> tuple[bool, str]:
+        """Under `micro_batch_size: auto` a trial goes on with the next smaller micro-batch, if there is one."""
+        less = self._micro_batches.halve(trial, error.size) if error.doing == "update" else None
+        if less is None:
+            return False, remedy(error, self.config)
+        return True, (
+            f"{error} with micro-batches of {error.size}; it goes on with {less} from its newest "
+            "checkpoint, not bit-exact with what was before that, and later trials begin with this size"
         )
 
     def monitor(self, prepared: Prepared, folder: Path, *, from_step: int) -> Monitor:
@@ -165,7 +183,10 @@ class TorchBench:
         known = constant_loss(workload, TRAIN_SAMPLE, examples)
         if known is None:
             execution = self._execution(eval_every_steps=1)
-            known = untrained_loss(workload, spec, seed=self.config.seed, execution=execution)
+            try:
+                known = untrained_loss(workload, spec, seed=self.config.seed, execution=execution)
+            except OutOfMemory as error:
+                raise ConfigError(remedy(error, self.config)) from None
         return known if isfinite(known) else None
 
 

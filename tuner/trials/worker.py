@@ -18,8 +18,8 @@ from tuner.records import TEST, Evaluation
 from tuner.storage.leases import Owner
 from tuner.storage.patience import Patience
 from tuner.storage.store import Claim, Store
-from tuner.training.durable import CheckpointDamaged
 from tuner.trials.bench import BuildsBench, Control
+from tuner.trials.best_weights import whole_best_weights
 from tuner.trials.facts import refuse_other_data, stored_facts
 from tuner.trials.messages import (
     AtStep,
@@ -32,8 +32,8 @@ from tuner.trials.messages import (
     Scored,
     Stop,
     ToWorker,
-    Waiting,
     Wake,
+    Warned,
     WorkerJob,
 )
 from tuner.trials.runner import run_trial
@@ -112,11 +112,12 @@ def _leave_for_sure() -> None:
 class _Worker:
     def __init__(self, line: _Line, job: WorkerJob, build_bench: BuildsBench) -> None:
         self._line, self._job = line, job
-        patience = Patience(on_wait=lambda told: line.send(Waiting(told)), is_over=line.control.is_interrupted)
+        patience = Patience(on_wait=lambda told: line.send(Warned(told)), is_over=line.control.is_interrupted)
         self._store = Store.open(job.storage_url, job.home, create=False, patience=patience)
         self._owner = Owner.of_this_process(f"worker {job.index}")
         self._bench = build_bench(self._store, self._store.study(job.study), job, line.control)
         self._bench.on_progress = lambda trial, step: line.send(AtStep(trial, step))
+        self._bench.on_warning = lambda message: line.send(Warned(message))
 
     def run(self) -> None:
         try:
@@ -169,11 +170,9 @@ class _Worker:
         """The metrics of a trial's best weights on the test set, which selection never saw."""
         record = self._store.load(self._job.study, with_curves=False)
         trial = next(trial for trial in record.trials() if trial.trial == trial_id)
-        checkpoint = self._store.best_checkpoint(trial_id)
+        eval_spec = record.phase(trial.phase).plan.eval
+        checkpoint = whole_best_weights(self._bench, trial, eval_spec)
         if checkpoint is None or trial.best_step is None:
-            return ()
-        try:
-            values = self._bench.test_values(trial, record.phase(trial.phase).plan.eval, checkpoint)
-        except CheckpointDamaged:
             return ()  # The planner says that there is no score; a wrong one would be worse.
+        values = self._bench.test_values(trial, eval_spec, checkpoint)
         return tuple(Evaluation(trial.best_step, TEST, metric, value) for metric, value in values.items())
