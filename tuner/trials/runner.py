@@ -24,7 +24,7 @@ from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite
 from tuner.training.monitor import Monitor
 from tuner.training.recipe import RecipeKeys, eval_key, numerics_key, numerics_segment, static_digest
 from tuner.training.run import TrainingRun, WeightsCopy
-from tuner.training.schedule import trunk_end
+from tuner.training.schedule import kept_steps
 from tuner.trials.bench import Bench
 from tuner.trials.heartbeat import Heartbeat
 
@@ -69,8 +69,7 @@ class _Attempt:
         self._saving_seconds = self._setup_seconds = 0.0
         self._best_weights: WeightsCopy | None = None
         self._saved_full_at = -1
-        # Full state is kept where a longer plateau would leave this run, and at the end.
-        self._keep = frozenset({trunk_end(self._spec), self._spec.max_train_steps, *self._spec.fork_steps})
+        self._keep = kept_steps(self._spec)
 
     def carry_out(self) -> Ending:
         start = self._begin()
