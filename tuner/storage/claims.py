@@ -88,11 +88,14 @@ def _open_trials(connection: Connection, study: int) -> list[Row[Any]]:
 
 
 def _bury(connection: Connection, row: Row[Any], at: float) -> TrialState:
-    """The owner is gone. It counts as a crash only if it is provably dead while the study's planner lives."""
+    """The owner is gone. It counts as a crash only if it is provably dead while the planner that started it lives.
+
+    That one may see it a moment later, when the trial is another's already.
+    """
     attempts.end(connection, row.id, epoch=row.lease_epoch, how="died")
     study = connection.execute(select(studies).where(studies.c.id == row.study_id)).one()
     owner = owner_of(row)
-    if owner.is_provably_dead() and is_alive(study, at):
+    if owner.is_provably_dead() and is_alive(study, at) and owner.is_child_of(owner_of(study)):
         return _count_death(connection, row, "its worker process died")
     return "waiting"
 
