@@ -28,7 +28,9 @@ from tuner.storage.store import Claim, Lease, NewCheckpoint, Owner, Progress, St
 from tuner.training.recipe import RecipeKeys
 
 ME = Owner.of_this_process("test")
-DEAD = replace(ME, process_started="another life of the same number", label="dead")
+DEAD = replace(
+    ME, process_started="another life of the same number", label="dead", parent=f"{ME.pid}/{ME.process_started}"
+)
 ELSEWHERE = replace(ME, host_boot_id="another host", hostname="elsewhere", label="elsewhere")
 
 NUMERICS = {"device": "cpu", "torch_threads": 1}

@@ -126,6 +126,9 @@ def _raise_target(connection: Connection, phase: Row[Any], move: RaiseTarget) ->
             .where(trials.c.id == trial)
             .values(state="waiting", spec=to_json(spec), max_train_steps=spec.max_train_steps)
         )
+        # The last step of the shorter target is none of this run's, unless its cadence meets it (D7).
+        evaluations.keep_only(connection, trial, spec.eval_steps())
+        evaluations.summarise(connection, trial, plan_of(phase.plan).eval)
     target = max(phase.max_train_steps, move.max_train_steps)
     plan = replace(plan_of(phase.plan), max_train_steps=target)
     connection.execute(update(phases).where(phases.c.id == phase.id).values(max_train_steps=target, plan=to_json(plan)))

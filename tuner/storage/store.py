@@ -222,14 +222,16 @@ class Store:
 
     # ------------------------------------------------------------ workers
 
-    def claim(self, name: str, owner: Owner) -> Claim | None:
+    def claim(self, name: str, owner: Owner, *, share: bool = False) -> Claim | None:
         """Take up the first trial that may run, in order of phase and number; None if there is none now.
+
+        With `share`, a trial that others can start from comes before them, and they wait for it while it runs (D4).
 
         Raises:
             StudyError: if there is no such study.
         """
         with self._database.write("claim") as connection:
-            return claims.claim(connection, studies.find(connection, name), owner)
+            return claims.claim(connection, studies.find(connection, name), owner, share=share)
 
     def renew(self, lease: Lease, *, seconds: int = LEASE_SECONDS) -> None:
         """Hold a lease for `seconds` more, by the database's clock."""

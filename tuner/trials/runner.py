@@ -23,7 +23,7 @@ from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
 from tuner.training.durable import CheckpointDamaged, set_aside
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
 from tuner.training.memory import OutOfMemory, free_memory
-from tuner.training.schedule import trunk_end
+from tuner.training.schedule import kept_steps
 from tuner.trials.bench import Bench, Monitor, Weights
 from tuner.trials.heartbeat import Heartbeat
 
@@ -77,8 +77,7 @@ class _Attempt:
         self._saving_seconds = self._setup_seconds = 0.0
         self._best_weights: Weights | None = None
         self._saved_full_at = -1
-        # Full state is kept where a longer plateau would leave this run, and at the end.
-        self._keep = frozenset({trunk_end(self._spec), self._spec.max_train_steps, *self._spec.fork_steps})
+        self._keep = kept_steps(self._spec)
 
     def carry_out(self) -> Ending:
         start = self._begin()

@@ -125,7 +125,9 @@ class _Worker:
             refuse_other_data(stored_facts(self._store.load(self._job.study, with_curves=False)), facts)
             self._line.send(Ready(facts, self._bench.sharing_kind()))
             while not self._line.control.stop.is_set():
-                claim = self._store.patience.work(lambda: self._store.claim(self._job.study, self._owner))
+                claim = self._store.patience.work(
+                    lambda: self._store.claim(self._job.study, self._owner, share=self._job.share)
+                )
                 if claim is not None:
                     self._carry_out(claim)
                 else:
