@@ -1,13 +1,14 @@
 """Study YAMLs and overrides that went wrong: mutated texts, each given to `tuner check` as a user would.
 
 A seed is a batch of `NUM_PER_SEED` texts in a process of its own, whose memory and processor time are bounded. What a
-text is follows from its seed and its number alone: `python tests/faults/yaml_faults.py SEED FOLDER [NUMBER]` does it again.
+text is follows from its seed and its number alone; `python yaml_faults.py SEED FOLDER [NUMBER]` repeats it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import random
 import re
@@ -207,7 +208,7 @@ def _bomb(rng: random.Random, text: str) -> str:
     names = "abcdefghij"[: rng.randint(2, 10)]
     fan_out = rng.choice((2, 9, 40))
     lines = [f"x{names[0]}: &{names[0]} [{','.join('1' * fan_out)}]"]
-    lines += [f"x{b}: &{b} [{','.join(['*' + a] * fan_out)}]" for a, b in zip(names, names[1:], strict=False)]
+    lines += [f"x{b}: &{b} [{','.join(['*' + a] * fan_out)}]" for a, b in itertools.pairwise(names)]
     return text + "\n" + "\n".join(lines)
 
 
@@ -402,7 +403,7 @@ def run(seed: int, folder: Path) -> None:
 CAMPAIGNS = (
     Campaign(
         name="mutated-yaml",
-        promise=f"each of {NUM_PER_SEED} mutated studies a seed: valid, or lines that name file and setting; no traceback",
+        promise=f"{NUM_PER_SEED} mutated studies a seed: each valid, or told in lines that say where; no traceback",
         num_ci=3,
         num_full=100,
         run=run,
