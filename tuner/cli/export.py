@@ -57,6 +57,7 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
     from tuner.cli.new_folder import new_folder
     from tuner.config.canonical import config_from_json
     from tuner.report.model_card import Exported, model_card
+    from tuner.storage.passwords import told_command
     from tuner.training.checkpoint import digest_of
     from tuner.workloads.export import write_model
 
@@ -77,7 +78,7 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
             sharing=_sharing(store, trial.trial),
             weights_digest=digest_of(weights),
             loading=loading,
-            commands=(row.command, " ".join(["tuner", *sys.argv[1:]])),
+            commands=(row.command, told_command(sys.argv[1:])),
         )
         (beside / CARD).write_text(model_card(exported), encoding="utf-8")
 

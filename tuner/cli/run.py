@@ -127,19 +127,18 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     """The config to run: new, or the stored one with the changes that a started study accepts (D8)."""
     from tuner.config.canonical import config_from_json, config_to_json
     from tuner.config.changes import refuse_or_merge
+    from tuner.storage.passwords import told_command
 
     if config.study not in store.study_names():
-        store.create_study(config.study, config=config_to_json(config), folder=str(folder), command=_command())
+        store.create_study(
+            config.study, config=config_to_json(config), folder=str(folder), command=told_command(sys.argv[1:])
+        )
         return config
     if not store.load(config.study, with_curves=False).decisions and not store.is_running(config.study):
         # Nothing was decided yet: a mistake in the data was found first, and may be mended.
         store.update_config(config.study, config_to_json(config), folder=str(folder))
         return config
     return refuse_or_merge(config_from_json(store.study(config.study).config), config, command="run")
-
-
-def _command() -> str:
-    return " ".join(["tuner", *sys.argv[1:]])
 
 
 def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:

@@ -148,7 +148,9 @@ class LearningRates(Section):
 
     low: float = setting(change="decision", description="smallest rate", gt=0)
     high: float = setting(change="decision", description="largest rate", gt=0)
-    num_rates: Annotated[int, Field(ge=3)] = setting(5, change="decision", description="points, both ends included")
+    num_rates: Annotated[int, Field(ge=3, le=1000)] = setting(
+        5, change="decision", description="points, both ends included"
+    )
 
     @model_validator(mode="after")
     def _is_range(self) -> LearningRates:
@@ -163,7 +165,7 @@ class BudgetSweep(Section):
     learning_rates: LearningRates = setting(
         LearningRates(low=1e-4, high=1e-2), change="decision", description="the grid"
     )
-    max_widenings: Annotated[int, Field(ge=0)] = setting(
+    max_widenings: Annotated[int, Field(ge=0, le=20)] = setting(
         3, change="decision", description="times the grid may grow past its edge"
     )
     stop_when_dominated: bool = setting(
@@ -212,7 +214,7 @@ class Round1(Section):
         description="gain that is worth twice the budget, as a share of the value; the probe's mean must exceed it",
         ge=0,
     )
-    max_adjustments: Annotated[int, Field(ge=0)] = setting(
+    max_adjustments: Annotated[int, Field(ge=0, le=20)] = setting(
         2, change="decision", description="doublings of the budget after the sweep"
     )
     decay_shares: tuple[Annotated[float, Field(gt=0, le=0.5)], ...] = setting(

@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from tuner.errors import HomeError, TryAgainLater, TunerError, is_disk_full
 from tuner.failpoints import failpoint
+from tuner.storage.passwords import has_stray_at, without_password
 from tuner.storage.patience import Patience
 
 BUSY_SECONDS = 5
@@ -149,15 +150,18 @@ def parse_url(url: str) -> URL:
     Raises:
         HomeError: if it is no URL, or names a database that is not supported.
     """
+    told = f"--storage {without_password(url)!r}"
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
         raise HomeError(
-            f"--storage {url!r} is not a database URL; use sqlite:///path/to/file.db or postgresql://user@host/database"
-        ) from error
+            f"{told} is not a database URL; use sqlite:///path/to/file.db or postgresql://user@host/database"
+        ) from None
+    if has_stray_at(parsed):
+        raise HomeError(f"{told} has an @ in its password, host or database; write it as %40 there")
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-            raise HomeError(f"--storage {url!r} names no file, but workers share one; use sqlite:///path/to/file.db")
+            raise HomeError(f"{told} names no file, but workers share one; use sqlite:///path/to/file.db")
         return parsed.set(drivername="sqlite")
     if parsed.get_backend_name() in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
@@ -234,6 +238,8 @@ _POSTGRESQL_WORDS = {
     "permission denied": "grant this role the right to create tables",
     "could not translate host name": "check the host in --storage",
     "failed to resolve host": "check the host in --storage",
+    "invalid connection option": "remove it from --storage",
+    "invalid sslmode value": "mend it in --storage",
 }
 """What will be the same the next time: the user's to mend, although it comes as a failed connection."""
 

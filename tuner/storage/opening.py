@@ -10,6 +10,7 @@ from pathlib import Path
 from tuner.errors import HomeError
 from tuner.storage.database import Database, parse_url
 from tuner.storage.file_system import create_private_file, prepare_home, refuse_network_file_system
+from tuner.storage.passwords import without_password
 from tuner.storage.patience import Patience
 from tuner.storage.upgrade import upgrade
 
@@ -24,7 +25,7 @@ def open_database(
         TryAgainLater: the database is away.
     """
     parsed = parse_url(url or f"sqlite:///{default}")
-    place = parsed.render_as_string(hide_password=True) if url else str(home / default.name)
+    place = without_password(parsed) if url else str(home / default.name)
     database = Database(parsed, place=place, patience=patience)
     if database.file is not None:
         refuse_network_file_system(database.file)
