@@ -14,7 +14,7 @@ from pathlib import Path
 
 from campaign import Campaign
 from lives import Life
-from study_rows import rework, worker_pids
+from study_rows import held_trials, rework
 from toy_study import CHECKPOINT_EVERY_STEPS, LONG, SHORT, ToyStudy, kill_group, reference_of, require_same
 
 NUM_WORKERS = 2
@@ -56,7 +56,7 @@ def kill_a_worker(seed: int, folder: Path) -> None:
     life = study.start("--workers", "4")
     study.wait_for_writes(life, int(chance.random() * reference.num_writes()))
     time.sleep(chance.random() * 0.05)
-    pids = worker_pids(study.home)
+    pids = [held.pid for held in held_trials(study.home)]
     num_kills = 0
     if pids and life.poll() is None:
         kill(chance.choice(pids))

@@ -122,7 +122,7 @@ def reference_of(text: str = SHORT) -> ToyStudy:
 
     Kept in the folder for temporary files under a name that holds a digest of all the code.
     """
-    place = Path(tempfile.gettempdir()) / f"tuner-toy-{_digest(text)}"
+    place = Path(tempfile.gettempdir()) / f"tuner-toy-{digest_of_code(text)}"
     with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
@@ -132,7 +132,8 @@ def reference_of(text: str = SHORT) -> ToyStudy:
     return ToyStudy(place, text)
 
 
-def _digest(text: str) -> str:
+def digest_of_code(text: str) -> str:
+    """Names the package, these tests and a text."""
     digest = hashlib.sha256(text.encode())
     for file in sorted([*(ROOT / "tuner").rglob("*.py"), *HERE.glob("*.py")]):
         digest.update(file.read_bytes())
