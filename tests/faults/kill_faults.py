@@ -18,6 +18,8 @@ from study_rows import held_trials, rework
 from toy_study import CHECKPOINT_EVERY_STEPS, LONG, SHORT, ToyStudy, kill_group, reference_of, require_same
 
 NUM_WORKERS = 2
+ORPHANS_LEAVE_WITHIN_SECONDS = 300.0
+"""They end themselves after 20 (`worker.LEAVE_SECONDS`), whatever they do; the rest is for slow machines."""
 LONG_EVERY = 10
 """One seed of so many does all that the protocol does; the others do a short study."""
 
@@ -93,13 +95,16 @@ def kill(pid: int) -> None:
 
 def wait_until_gone(life: Life) -> None:
     """Until no process of a life's group is left."""
-    while True:
+    deadline = time.monotonic() + ORPHANS_LEAVE_WITHIN_SECONDS
+    while time.monotonic() < deadline:
         try:
             os.killpg(life.pid, 0)
         except ProcessLookupError:
             return
         life.poll()
         time.sleep(0.01)
+    os.killpg(life.pid, signal.SIGKILL)
+    raise AssertionError("orphaned workers did not leave")
 
 
 CAMPAIGNS = (
