@@ -14,6 +14,7 @@ import shutil
 import signal
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -110,11 +111,21 @@ def require_same(study: ToyStudy, reference: ToyStudy) -> None:
         AssertionError: if a promise was broken.
     """
     require_sound(study.home, every=CHECKPOINT_EVERY_STEPS)
+    require_verified(study)
     found, expected = study.rows(), reference.rows()
     assert found.trials == expected.trials
     assert found.evaluations == expected.evaluations
     assert found.decisions == expected.decisions
     assert found.answer == expected.answer
+
+
+def require_verified(study: ToyStudy) -> None:
+    """`tuner verify` finds nothing."""
+    if find_spec("tuner.cli.verify") is None:
+        return
+    verify = Life(["verify", "toy", "--home", str(study.home)], folder=study.folder)
+    said, _ = verify.communicate()
+    assert verify.returncode == 0, said
 
 
 def reference_of(text: str = SHORT) -> ToyStudy:
