@@ -25,6 +25,8 @@ sys.path.append(str(ROOT / "tests/storage"))
 
 NUM_RACERS, NUM_TRIALS = 16, 200
 LEASE_SECONDS = 1.0
+TICKS_FOR_A_WRITE = 5
+"""A commit takes about one; a worker that has nothing to do looks for trials and so gets there, too."""
 
 
 def race_for_trials(seed: int, folder: Path) -> None:
@@ -88,8 +90,7 @@ def stop_a_worker(seed: int, folder: Path) -> None:
             if taken_over and stop(life.pid, study.home):
                 before = writes_of(study.home, lost)
                 time.sleep(max(0.0, deadline - time.monotonic()))
-                os.kill(lost.pid, signal.SIGCONT)
-                time.sleep(chance.random() * LEASE_SECONDS)
+                wake(lost.pid)
                 assert not writes_of(study.home, lost).has_grown_since(before), "a late write was accepted"
                 os.kill(life.pid, signal.SIGCONT)
                 said, _ = life.communicate()
@@ -127,6 +128,23 @@ def stop(pid: int, home: Path) -> bool:
             return True
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.01)
+
+
+def wake(pid: int) -> None:
+    """Let a stopped process go on, and wait until it has worked for long enough to write."""
+    before = cpu_ticks(pid)
+    os.kill(pid, signal.SIGCONT)
+    while (ticks := cpu_ticks(pid)) is not None and before is not None and ticks < before + TICKS_FOR_A_WRITE:
+        time.sleep(0.01)
+
+
+def cpu_ticks(pid: int) -> int | None:
+    """Hundredths of a second that a process has worked; None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[11]) + int(fields[12])
 
 
 def is_writable(database: Path) -> bool:

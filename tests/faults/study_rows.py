@@ -109,9 +109,8 @@ def writes_of(home: Path, lost: Lost) -> Written:
     """What the owner of that epoch has written so far."""
     place = (lost.trial, lost.epoch)
     with closing(_open(home / "tuner.db")) as connection:
-        attempt = connection.execute(
-            "select from_step, to_step, seconds_train from tuner_attempts where trial_id = ? and lease_epoch = ?", place
-        ).fetchone()
+        columns = "select from_step, to_step, seconds_train, how_ended from tuner_attempts"
+        attempt = connection.execute(f"{columns} where trial_id = ? and lease_epoch = ?", place).fetchone()
         files = "select id from tuner_checkpoints where trial_id = ? and lease_epoch = ?"
         return Written(attempt, frozenset(file for (file,) in connection.execute(files, place)))
 
