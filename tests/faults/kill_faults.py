@@ -14,10 +14,12 @@ from pathlib import Path
 
 from campaign import Campaign
 from lives import Life
-from study_rows import rework, worker_pids
+from study_rows import held_trials, rework
 from toy_study import CHECKPOINT_EVERY_STEPS, LONG, SHORT, ToyStudy, kill_group, reference_of, require_same
 
 NUM_WORKERS = 2
+ORPHANS_LEAVE_WITHIN_SECONDS = 300.0
+"""They end themselves after 20 (`worker.LEAVE_SECONDS`), whatever they do; the rest is for slow machines."""
 LONG_EVERY = 10
 """One seed of so many does all that the protocol does; the others do a short study."""
 
@@ -56,7 +58,7 @@ def kill_a_worker(seed: int, folder: Path) -> None:
     life = study.start("--workers", "4")
     study.wait_for_writes(life, int(chance.random() * reference.num_writes()))
     time.sleep(chance.random() * 0.05)
-    pids = worker_pids(study.home)
+    pids = [held.pid for held in held_trials(study.home)]
     num_kills = 0
     if pids and life.poll() is None:
         kill(chance.choice(pids))
@@ -93,13 +95,16 @@ def kill(pid: int) -> None:
 
 def wait_until_gone(life: Life) -> None:
     """Until no process of a life's group is left."""
-    while True:
+    deadline = time.monotonic() + ORPHANS_LEAVE_WITHIN_SECONDS
+    while time.monotonic() < deadline:
         try:
             os.killpg(life.pid, 0)
         except ProcessLookupError:
             return
         life.poll()
         time.sleep(0.01)
+    os.killpg(life.pid, signal.SIGKILL)
+    raise AssertionError("orphaned workers did not leave")
 
 
 CAMPAIGNS = (

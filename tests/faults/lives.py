@@ -20,14 +20,25 @@ ROOT = HERE.parents[1]
 
 
 class Life:
-    """A planner that leads a process group of its own. `returncode` is None as long as it lives, as far as known."""
+    """A process that leads a process group of its own: `tuner`, or a function of these tests by `module:name`.
 
-    def __init__(self, arguments: list[str], *, folder: Path, environment: dict[str, str]) -> None:
+    `returncode` is None as long as it lives, as far as known.
+    """
+
+    def __init__(
+        self, arguments: list[str], *, folder: Path, environment: dict[str, str] | None = None, entry: str = "tuner"
+    ) -> None:
         self._log = folder / "said.txt"
         self._nursery = _nursery()
         self._from = self._log.stat().st_size if self._log.exists() else 0
         self.pid = self._nursery.bear(
-            {"argv": arguments, "folder": str(folder), "log": str(self._log), "environment": environment}
+            {
+                "entry": entry,
+                "arguments": arguments,
+                "folder": str(folder),
+                "log": str(self._log),
+                "environment": environment or {},
+            }
         )
         self.returncode: int | None = None
 
@@ -60,7 +71,8 @@ class _Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": f"{ROOT}:{HERE}", "OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ
+            | {"NO_COLOR": "1", "PYTHONPATH": f"{ROOT}:{HERE}:{ROOT / 'tests/storage'}", "OPENBLAS_NUM_THREADS": "1"},
         )
         self._codes: dict[int, int] = {}
         self._unread = b""

@@ -26,12 +26,15 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
 HEADER_BYTES = 8
+LEASE_VARIABLE = "TOY_LEASE_SECONDS"
+"""Length of leases in a life, for faults that wait until they expire."""
 
 
 def import_everything() -> None:
@@ -146,8 +149,8 @@ def fork(do: Callable[[], object]) -> int:
         os._exit(code)
 
 
-def live(argv: list[str], folder: str, log: str, environment: dict[str, str]) -> NoReturn:
-    """One `tuner` command, in a process group of its own."""
+def live(entry: str, arguments: list[str], folder: str, log: str, environment: dict[str, str]) -> None:
+    """`tuner`, or a function by `module:name`, in a process group of its own."""
     os.setsid()
     said, nothing = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -155,6 +158,17 @@ def live(argv: list[str], folder: str, log: str, environment: dict[str, str]) ->
     os.dup2(said, 2)
     os.chdir(folder)
     os.environ.update(environment)
+    if entry == "tuner":
+        run_tuner(arguments)
+    else:
+        module, _, name = entry.partition(":")
+        getattr(import_module(module), name)(*arguments)
+
+
+def run_tuner(arguments: list[str]) -> NoReturn:
+    """The command line, whose workers train the toy."""
+    if LEASE_VARIABLE in os.environ:
+        shorten_leases(float(os.environ[LEASE_VARIABLE]))
     helper = Helper()
     from tuner.cli.main import main
     from tuner.engines import pool
@@ -165,8 +179,18 @@ def live(argv: list[str], folder: str, log: str, environment: dict[str, str]) ->
             self._context = helper  # type: ignore[assignment]
 
     pool.WorkerPool = ForkingPool  # type: ignore[misc]
-    main(argv)
+    main(arguments)
     raise AssertionError("main exits")
+
+
+def shorten_leases(seconds: float) -> None:
+    """Leases of so many seconds, renewed at a third, in this process and those forked from it."""
+    from tuner.storage import leases
+    from tuner.trials import heartbeat
+
+    assert leases.LEASE_SECONDS == heartbeat.LEASE_SECONDS == 3 * heartbeat.RENEW_EVERY_SECONDS
+    leases.LEASE_SECONDS = heartbeat.LEASE_SECONDS = seconds  # type: ignore[assignment]
+    heartbeat.RENEW_EVERY_SECONDS = seconds / 3
 
 
 class Helper:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -110,6 +111,7 @@ def require_same(study: ToyStudy, reference: ToyStudy) -> None:
         AssertionError: if a promise was broken.
     """
     require_sound(study.home, every=CHECKPOINT_EVERY_STEPS)
+    require_verified(study)
     found, expected = study.rows(), reference.rows()
     assert found.trials == expected.trials
     assert found.evaluations == expected.evaluations
@@ -117,12 +119,21 @@ def require_same(study: ToyStudy, reference: ToyStudy) -> None:
     assert found.answer == expected.answer
 
 
+def require_verified(study: ToyStudy) -> None:
+    """`tuner verify` finds nothing."""
+    if find_spec("tuner.cli.verify") is None:
+        return
+    verify = Life(["verify", "toy", "--home", str(study.home)], folder=study.folder)
+    said, _ = verify.communicate()
+    assert verify.returncode == 0, said
+
+
 def reference_of(text: str = SHORT) -> ToyStudy:
     """The same study undisturbed, by one worker, without sharing: made once, for every process of this machine.
 
     Kept in the folder for temporary files under a name that holds a digest of all the code.
     """
-    place = Path(tempfile.gettempdir()) / f"tuner-toy-{_digest(text)}"
+    place = Path(tempfile.gettempdir()) / f"tuner-toy-{digest_of_code(text)}"
     with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
@@ -132,7 +143,8 @@ def reference_of(text: str = SHORT) -> ToyStudy:
     return ToyStudy(place, text)
 
 
-def _digest(text: str) -> str:
+def digest_of_code(text: str) -> str:
+    """Names the package, these tests and a text."""
     digest = hashlib.sha256(text.encode())
     for file in sorted([*(ROOT / "tuner").rglob("*.py"), *HERE.glob("*.py")]):
         digest.update(file.read_bytes())
