@@ -119,6 +119,7 @@ def add_a_stranger(study: optuna.Study) -> None:
     study.add_trial(optuna.trial.create_trial(value=1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
