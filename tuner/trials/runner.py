@@ -213,7 +213,13 @@ class _Attempt:
             best_weights, self._best_weights = self._best_weights, None
             files = [] if best_weights is None else [self._write("weights", best_weights)]
             files.append(self._write("full", None))
-            self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
+            self._store.add_checkpoint(
+                self._claim.lease,
+                *files,
+                keep_steps=self._keep,
+                save_total_limit=self._bench.config.execution.save_total_limit,
+                progress=self._progress(),
+            )
         self._saved_full_at = self._run.global_step
 
     def _write(self, kind: CheckpointKind, weights: WeightsCopy | None) -> NewCheckpoint:
