@@ -18,8 +18,7 @@ Curve = tuple[tuple[int, float], ...]
 """Evaluations of one metric on one split: (global_step, value), steps rising."""
 
 TRAIN_SAMPLE, VALIDATION, TEST, UPDATES = "train", "validation", "test", "updates"
-"""Splits as stored in `tuner_evals`; "train" is the fixed clean sample of the training set, in eval mode; "updates" is
-what the updates before an evaluation were like (`grad_norm_p90`, ...), never an objective."""
+"""Splits of `tuner_evals`: "train", the fixed clean training sample in eval mode; "updates", what they were like."""
 
 Direction = Literal["minimize", "maximize"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -98,6 +97,7 @@ class ExecutionSpec:
     micro_batch_size: int
     checkpoint_every_steps: int
     log_every_steps: int
+    save_total_limit: int = 1
 
 
 @dataclass(frozen=True, slots=True)

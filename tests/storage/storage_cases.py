@@ -144,7 +144,7 @@ class FakeWorker:
         rows = [Evaluation(self.step, split, "loss", loss) for split in (TRAIN_SAMPLE, VALIDATION)]
         self.store.record_evaluation(self.lease, rows, eval_key=self.eval_key, progress=self.progress())
 
-    def save(self, kind: Any, *, keep: Sequence[int] = ()) -> Path:
+    def save(self, kind: Any, *, keep: Sequence[int] = (), save_total_limit: int = 1) -> Path:
         path = self.store.paths.checkpoint(
             self.claim.study, self.trial, global_step=self.step, kind=kind, epoch=self.lease.epoch
         )
@@ -160,7 +160,13 @@ class FakeWorker:
             recipe_key=self.key_at(self.step),
             numerics_key=self.numerics_key,
         )
-        self.store.add_checkpoint(self.lease, new, keep_steps=frozenset(keep), progress=self.progress())
+        self.store.add_checkpoint(
+            self.lease,
+            new,
+            keep_steps=frozenset(keep),
+            save_total_limit=save_total_limit,
+            progress=self.progress(),
+        )
         return path
 
     def progress(self) -> Progress:

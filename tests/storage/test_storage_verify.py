@@ -161,6 +161,7 @@ MENDABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize("damage", MENDABLE.values(), ids=MENDABLE)
 def test_damage_is_named_mended_and_gone(store: Store, damage: Damage) -> None:
@@ -207,6 +208,7 @@ FATAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize("damage", FATAL.values(), ids=FATAL)
 def test_what_cannot_be_mended_is_named_with_a_remedy_and_left_alone(store: Store, damage: Damage) -> None:

@@ -70,6 +70,7 @@ def test_kills_change_no_trial_no_value_and_no_weight(
     assert status["steps"]["recomputed"] <= int(workers) * num_kills * 20
     steps = status["steps"]
     assert steps["executed"] == steps["stage_tree"] + steps["recomputed"] + steps["overshoot"]
+    assert home.json("verify", "tiny")["is_clean"]
 
 
 COMPARED = (

@@ -150,8 +150,8 @@ def devices(root: Path = Path("/")) -> Iterator[Line]:
     problem = ""
     if card and not found:
         problem = (
-            f"a GPU is present ({card}), but torch has no CUDA; install a driver that `nvidia-smi` lists and a build of "
-            "torch with CUDA (https://pytorch.org/get-started/locally), or set execution.device=cpu"
+            f"a GPU is present ({card}), but torch has no CUDA; install a driver that `nvidia-smi` lists and a build "
+            "of torch with CUDA (https://pytorch.org/get-started/locally), or set execution.device=cpu"
         )
     yield Line("devices", "; ".join(["cpu", *found]), problem)
     for device in ["cpu", *(f"cuda:{index}" for index in range(len(found)))]:

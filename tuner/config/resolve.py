@@ -67,6 +67,7 @@ def execution_spec(config: StudyConfig, *, device: str, eval_every_steps: int) -
         micro_batch_size=micro if isinstance(micro, int) else config.training.global_batch_size,
         checkpoint_every_steps=auto if every == "auto" else every,
         log_every_steps=execution.log_every_steps,
+        save_total_limit=execution.save_total_limit,
     )
 
 

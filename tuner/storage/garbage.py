@@ -70,7 +70,7 @@ def collect(store: Store, name: str | None, *, dry_run: bool) -> Collection:
             )
         ).all()
     folders = {folder_name(study) for study in names}
-    owners = {(folder_name(row.name), str(row.id)): row for row in rows}
+    owners: dict[tuple[str, str], Any] = {(folder_name(row.name), str(row.id)): row for row in rows}
     removed, num_left_alone = _expired(store, names, dry_run=dry_run), 0
     for path in found:
         folder, trial = path.parts[-3:-1]
@@ -118,7 +118,7 @@ def _may_get_a_row(path: Path, owner: Row[Any] | None, *, now: float) -> bool:
     epoch = re.search(r"\.epoch-(\d+)\.", path.name)
     if path.name.endswith(".damaged") or owner is None or owner.state != "running" or epoch is None:
         return False
-    return int(epoch[1]) == owner.lease_epoch
+    return bool(int(epoch[1]) == owner.lease_epoch)
 
 
 def _why(path: Path) -> str:

@@ -7,6 +7,7 @@ default, keeps all that `checkpoints.retain` kept: newest, last and planned fork
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select
@@ -53,5 +54,5 @@ def _plan(connection: Connection, name: str) -> tuple[set[int], set[int], list[R
     kept = {file.id for file in found if file is not None}
     by_others = connection.execute(select(pins.c.checkpoint_id).where(pins.c.trial_id.not_in(own))).scalars()
     stays = kept | set(by_others)
-    stored = connection.execute(select(files.c.id, files.c.path).where(files.c.trial_id.in_(own)))
+    stored: Iterable[Row[Any]] = connection.execute(select(files).where(files.c.trial_id.in_(own))).all()
     return own, kept, [row for row in stored if row.id not in stays]

@@ -271,11 +271,17 @@ class Store:
             _advance(connection, lease, progress)
 
     def add_checkpoint(
-        self, lease: Lease, *files: NewCheckpoint, keep_steps: frozenset[int], progress: Progress
+        self,
+        lease: Lease,
+        *files: NewCheckpoint,
+        keep_steps: frozenset[int],
+        save_total_limit: int = 1,
+        progress: Progress,
     ) -> None:
         """Store that durable files exist, and drop what they make superfluous; after the evaluation of their steps.
 
-        `keep_steps` are the steps whose full state stays: planned forks and the last.
+        `keep_steps` are the steps whose full state stays: planned forks and the last; beside them the newest
+        `save_total_limit` states stay.
         """
         with self._database.write("add_checkpoint") as connection:
             row = leases.fence(connection, lease)
@@ -297,6 +303,7 @@ class Store:
                 connection,
                 row.id,
                 keep_steps=keep_steps,
+                num_newest=save_total_limit,
                 objective=evaluations.objective(connection, row.id, objective),
                 direction=objective.direction,
             )

@@ -1,6 +1,6 @@
 """What torch can do on this machine: its devices, and the precisions in which updates really work.
 
-Rule: nothing is taken from a table of devices; each precision carries out a few small updates, which must lower the loss.
+Rule: nothing is taken from a table of devices; each precision makes a few small updates, which must lower the loss.
 """
 
 from __future__ import annotations

@@ -232,7 +232,13 @@ class _Attempt:
         best_weights = self._best_weights
         files = [] if best_weights is None else [self._write("weights", best_weights)]
         files.append(self._write("full", None))
-        self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
+        self._store.add_checkpoint(
+            self._claim.lease,
+            *files,
+            keep_steps=self._keep,
+            save_total_limit=self._prepared.execution.save_total_limit,
+            progress=self._progress(),
+        )
 
     def _write(self, kind: CheckpointKind, weights: Weights | None) -> NewCheckpoint:
         step = self._run.global_step if weights is None else weights.global_step
