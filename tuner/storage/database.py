@@ -113,20 +113,28 @@ class Database:
         return connection
 
     def _commit(self, connection: Connection) -> None:
+        if self.is_sqlite:
+            undone = self.patience(lambda: self._commit_sqlite(connection), of="write")
+            if undone is not None:
+                raise undone
         try:
             with self._in_our_words():
-                if self.is_sqlite:
-                    # A commit that readers hold up leaves the transaction as it is: it may be asked for again.
-                    self.patience(lambda: self._commit_sqlite(connection), of="write")
                 connection.commit()
         except TryAgainLater as error:
-            # What a server did with a commit that it never answered is unknown.
-            error.may_repeat &= self.is_sqlite
+            error.may_repeat = False  # What a server did with a commit that it never answered is unknown.
             raise
 
-    def _commit_sqlite(self, connection: Connection) -> None:
-        with self._in_our_words():
-            connection.exec_driver_sql("COMMIT")
+    def _commit_sqlite(self, connection: Connection) -> TryAgainLater | None:
+        """Commit; or what made SQLite undo the transaction instead. One that readers hold up can be asked for again."""
+        try:
+            with self._in_our_words():
+                connection.exec_driver_sql("COMMIT")
+        except TryAgainLater as error:
+            driver = connection.connection.driver_connection
+            if driver is not None and driver.in_transaction:
+                raise
+            return error
+        return None
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
