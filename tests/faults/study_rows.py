@@ -71,6 +71,57 @@ def count_writes(database: Path) -> int:
             return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A trial that a worker held, or holds."""
+
+    trial: int
+    epoch: int
+    pid: int
+
+
+def held_trials(home: Path) -> list[Lost]:
+    """Who trains what at the moment."""
+    if not (home / "tuner.db").exists():
+        return []
+    held = "select id, lease_epoch, lease_owner from tuner_trials where lease_owner is not null order by id"
+    with closing(_open(home / "tuner.db")) as connection:
+        try:
+            rows = connection.execute(held).fetchall()
+        except sqlite3.OperationalError:
+            return []
+    return [Lost(trial, epoch, json.loads(owner)["pid"]) for trial, epoch, owner in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a trial's lost owner has written, by the columns that bear its epoch."""
+
+    attempt: Row
+    files: frozenset[int]
+
+    def has_grown_since(self, before: Written) -> bool:
+        """Whether something was written since; files that the new owner has dropped are none of the old one's doing."""
+        return self.attempt != before.attempt or not self.files <= before.files
+
+
+def writes_of(home: Path, lost: Lost) -> Written:
+    """What the owner of that epoch has written so far."""
+    place = (lost.trial, lost.epoch)
+    with closing(_open(home / "tuner.db")) as connection:
+        columns = "select from_step, to_step, seconds_train, how_ended from tuner_attempts"
+        attempt = connection.execute(f"{columns} where trial_id = ? and lease_epoch = ?", place).fetchone()
+        files = "select id from tuner_checkpoints where trial_id = ? and lease_epoch = ?"
+        return Written(attempt, frozenset(file for (file,) in connection.execute(files, place)))
+
+
+def newest_epoch(home: Path, trial: int) -> int:
+    """The epoch of the latest attempt at a trial."""
+    with closing(_open(home / "tuner.db")) as connection:
+        query = "select coalesce(max(lease_epoch), 0) from tuner_attempts where trial_id = ?"
+        return int(connection.execute(query, (trial,)).fetchone()[0])
+
+
 def require_sound(home: Path, *, every: int) -> None:
     """A finished study keeps its own promises.
 

@@ -12,13 +12,13 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from lives import Life
 from study_rows import Rows, count_writes, read_rows, require_sound
 
 HERE = Path(__file__).parent
@@ -68,17 +68,10 @@ class ToyStudy:
         self.yaml = folder / "toy.yaml"
         self.yaml.write_text(text)
 
-    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, **environment: str) -> Life:
         """Run the study, or go on with it, in a process group of its own."""
-        return subprocess.Popen(
-            [sys.executable, str(HERE / "toy_tuner.py"), "run", str(self.yaml), "--home", str(self.home), *options],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": f"{ROOT}:{HERE}"} | environment,
-        )
+        arguments = ["run", str(self.yaml), "--home", str(self.home), *options]
+        return Life(arguments, folder=self.folder, environment=environment)
 
     def finish(self, *options: str) -> str:
         """Run the study, or go on with it, to its end; what it said."""
@@ -95,20 +88,20 @@ class ToyStudy:
         """Evaluations and checkpoints committed so far: a clock that runs with the study, not with the machine."""
         return count_writes(self.home / "tuner.db")
 
-    def wait_for_writes(self, process: subprocess.Popen[str], count: int) -> bool:
+    def wait_for_writes(self, process: Life, count: int) -> bool:
         """Until so many are committed; False if the process ended before."""
         while process.poll() is None:
             if self.num_writes() >= count:
                 return True
-            time.sleep(0.005)
+            time.sleep(0.03)
         return False
 
 
-def kill_group(process: subprocess.Popen[str]) -> None:
+def kill_group(process: Life) -> None:
     """kill -9 of the planner and all its workers at once; also of orphans that a dead planner left."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def require_same(study: ToyStudy, reference: ToyStudy) -> None:
@@ -118,6 +111,7 @@ def require_same(study: ToyStudy, reference: ToyStudy) -> None:
         AssertionError: if a promise was broken.
     """
     require_sound(study.home, every=CHECKPOINT_EVERY_STEPS)
+    require_verified(study)
     found, expected = study.rows(), reference.rows()
     assert found.trials == expected.trials
     assert found.evaluations == expected.evaluations
@@ -125,12 +119,21 @@ def require_same(study: ToyStudy, reference: ToyStudy) -> None:
     assert found.answer == expected.answer
 
 
+def require_verified(study: ToyStudy) -> None:
+    """`tuner verify` finds nothing."""
+    if find_spec("tuner.cli.verify") is None:
+        return
+    verify = Life(["verify", "toy", "--home", str(study.home)], folder=study.folder)
+    said, _ = verify.communicate()
+    assert verify.returncode == 0, said
+
+
 def reference_of(text: str = SHORT) -> ToyStudy:
     """The same study undisturbed, by one worker, without sharing: made once, for every process of this machine.
 
     Kept in the folder for temporary files under a name that holds a digest of all the code.
     """
-    place = Path(tempfile.gettempdir()) / f"tuner-toy-{_digest(text)}"
+    place = Path(tempfile.gettempdir()) / f"tuner-toy-{digest_of_code(text)}"
     with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
@@ -140,7 +143,8 @@ def reference_of(text: str = SHORT) -> ToyStudy:
     return ToyStudy(place, text)
 
 
-def _digest(text: str) -> str:
+def digest_of_code(text: str) -> str:
+    """Names the package, these tests and a text."""
     digest = hashlib.sha256(text.encode())
     for file in sorted([*(ROOT / "tuner").rglob("*.py"), *HERE.glob("*.py")]):
         digest.update(file.read_bytes())
