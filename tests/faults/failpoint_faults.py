@@ -5,17 +5,16 @@ Several faults are done to one study, each once: they are asked for together, an
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Final
 
 from campaign import Campaign
-from toy_study import HERE, ROOT, ToyStudy, reference_of, require_same
+from lives import Life
+from nursery import run_tuner
+from toy_study import ToyStudy, kill_group, reference_of, require_same
 
 from tuner.failpoints import NAMES, ONCE_VARIABLE, VARIABLE
 
@@ -77,23 +76,26 @@ def suffer(study: ToyStudy, faults: Sequence[str]) -> set[str]:
     raise AssertionError(f"does not end:\n{said}")
 
 
-def run(study: ToyStudy, **environment: str) -> tuple[int, str]:
-    """`tuner run` of a study by `failpoint_tuner.py`, in a process group of its own; its exit code and what it said.
+def run(
+    study: ToyStudy, *, entry: str = "failpoint_faults:hurried", first: tuple[str, ...] = (), **environment: str
+) -> tuple[int, str]:
+    """`tuner run` of a study in a process group of its own; its exit code and what it said."""
+    arguments = [*first, "run", str(study.yaml), "--home", str(study.home), "--workers", "1"]
+    life = Life(arguments, folder=study.folder, environment=environment, entry=entry)
+    said, _ = life.communicate()
+    kill_group(life)  # Orphans of a planner that was killed.
+    assert life.returncode is not None
+    return life.returncode, said
 
-    What it said ends when its workers have ended, too.
-    """
-    command = [sys.executable, str(HERE / "failpoint_tuner.py"), "run", str(study.yaml), "--home", str(study.home)]
-    ended = subprocess.run(
-        [*command, "--workers", "1"],
-        cwd=study.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": f"{ROOT}:{HERE}"} | environment,
-        check=False,
-    )
-    return ended.returncode, ended.stdout
+
+def hurried(*arguments: str) -> None:
+    """`tuner` with heartbeats almost without a pause, and little patience."""
+    from tuner.storage import patience
+    from tuner.trials import heartbeat
+
+    heartbeat.RENEW_EVERY_SECONDS = 0.2
+    patience.PATIENCE_SECONDS, patience.PAUSE_SECONDS = 0.5, 0.05
+    run_tuner(list(arguments))
 
 
 def endure(faults: Sequence[str], folder: Path) -> None:
@@ -103,13 +105,13 @@ def endure(faults: Sequence[str], folder: Path) -> None:
         AssertionError: if it is not, or if one of them never happened.
     """
     study = ToyStudy(folder, SMALL)
-    happened = suffer(study, [*filter(None, map(first, faults)), *faults])
+    happened = suffer(study, [*filter(None, map(before, faults)), *faults])
     missed = [fault for fault in faults if fault.replace(":", ".") not in happened]
     require_same(study, reference_of(SMALL))
     assert not missed, f"never happened: {missed}"
 
 
-def first(fault: str) -> str:
+def before(fault: str) -> str:
     """What must go wrong before this one can; empty for most."""
     return FIRST.get(fault.partition(":")[0], "")
 
@@ -140,7 +142,7 @@ def split(faults: list[str], *, deadly: int, size: int = 14) -> list[list[str]]:
 
 
 def is_in_worker(fault: str) -> bool:
-    return fault.partition(".")[0] in IN_WORKERS or bool(first(fault))
+    return fault.partition(".")[0] in IN_WORKERS or bool(before(fault))
 
 
 def single(seed: int, folder: Path) -> None:
@@ -164,7 +166,7 @@ def suffer_once(study: ToyStudy, fault: str, *, name: str) -> None:
     """One run of a study under one fault."""
     happened = study.folder / name
     happened.mkdir()
-    run(study, **{VARIABLE: ",".join(filter(None, (first(fault), fault))), ONCE_VARIABLE: str(happened)})
+    run(study, **{VARIABLE: ",".join(filter(None, (before(fault), fault))), ONCE_VARIABLE: str(happened)})
 
 
 NUM_CI = len([group for group in groups() if group[0].endswith(":1:killgroup")])

@@ -6,49 +6,28 @@ can be mounted.
 
 from __future__ import annotations
 
-import os
 import random
 import resource
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from campaign import Campaign
-from failpoint_faults import SMALL
-from toy_study import HERE, ROOT, ToyStudy, reference_of, require_same
+from failpoint_faults import SMALL, hurried, run
+from toy_study import ToyStudy, reference_of, require_same
 
-LARGEST_FILE_BYTES = (4_000, 900_000)
+LARGEST_FILE_BYTES = (20_000, 900_000)
 SMALLEST_DISK_BYTES = 100_000
 ENOUGH_BYTES = 1_200_000
 """What the whole study needs, and a little more."""
 
 
-def run(study: ToyStudy, *, file_bytes: int | None = None) -> tuple[int, str]:
-    """`tuner run` with little patience, under a limit on the size of its files; its exit code and what it said."""
-
-    def limit() -> None:
-        if file_bytes is not None:
-            # Python ignores SIGXFSZ, so that writing too much is an error; said here for those who come without it.
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-
-    command = [sys.executable, str(HERE / "failpoint_tuner.py"), "run", str(study.yaml), "--home", str(study.home)]
-    # What it says comes through a pipe, which no limit concerns.
-    ended = subprocess.run(
-        [*command, "--workers", "1"],
-        cwd=study.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": f"{ROOT}:{HERE}", "PYTHONDONTWRITEBYTECODE": "1"},
-        preexec_fn=limit,
-        check=False,
-    )
-    return ended.returncode, ended.stdout
+def under_limit(file_bytes: str, *arguments: str) -> None:
+    """`tuner` with little patience, under a limit on the size of its files."""
+    # Python ignores SIGXFSZ by itself, so that writing too much is an error.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(file_bytes), int(file_bytes)))
+    hurried(*arguments)
 
 
 def require_paused(ended: tuple[int, str]) -> None:
@@ -83,7 +62,7 @@ def small_files(seed: int, folder: Path) -> None:
     draw = random.Random(seed)
     study = ToyStudy(folder, SMALL)
     for _ in range(draw.randint(1, 3)):
-        require_paused(run(study, file_bytes=draw.randint(*LARGEST_FILE_BYTES)))
+        require_paused(run(study, entry="pressure_faults:under_limit", first=(str(draw.randint(*LARGEST_FILE_BYTES)),)))
         require_whole_files(study.home)
     require_ends_as_undisturbed(study)
 

@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from tuner.errors import HomeError, TryAgainLater, TunerError, is_disk_full
 from tuner.failpoints import failpoint
+from tuner.storage.file_system import has_no_space
 from tuner.storage.patience import Patience
 
 BUSY_SECONDS = 5
@@ -39,7 +40,7 @@ class Database:
 
     def __init__(self, url: URL, *, place: str, patience: Patience | None = None) -> None:
         self.url, self.place, self.patience = url, place, patience or Patience()
-        self._was_reached = self.is_sqlite
+        self._was_reached, self._was_written = self.is_sqlite, False
         self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
         self._writer = self._engine.execution_options(tuner_begin="BEGIN IMMEDIATE")
         self._reader = self._engine
@@ -80,6 +81,7 @@ class Database:
             if name is not None:
                 failpoint(f"{name}.before")
             self._commit(connection)
+            self._was_written = True
         if name is not None:
             failpoint(f"{name}.after")
 
@@ -148,6 +150,10 @@ class Database:
             ours = _explain(str(error.orig), place=self.place, is_sqlite=self.is_sqlite)
             if ours is None:
                 raise
+            if isinstance(ours, HomeError) and any(sign in str(error.orig) for sign in _PERHAPS_FULL):
+                # SQLite says so, too, if there is no space for its journal.
+                if self._was_written or (self.file is not None and has_no_space(self.file.parent)):
+                    ours = TryAgainLater(f"database {self.place} cannot be written now; {_FREE_SPACE}")
             raise ours from error
 
 
@@ -248,6 +254,8 @@ _POSTGRESQL_WORDS = {
 _HELD = "is held by others; nothing was lost, run the command again"
 _IO_ERROR = "disk I/O error"
 _FREE_SPACE = "free some space and run the command again"
+
+_PERHAPS_FULL = ("readonly database", "unable to open")
 
 _SQLITE_WORDS: dict[str, tuple[type[TunerError], str]] = {
     "is locked": (TryAgainLater, _HELD),
