@@ -9,6 +9,7 @@ import pytest
 
 from tuner.engines.local import MAX_SCORING_DEATHS, STOP_SIGNALS, LocalEngine
 from tuner.engines.pool import Death
+from tuner.storage.patience import Patience
 
 
 class DyingPool:
@@ -36,6 +37,8 @@ class DyingPool:
 
 class Nothing:
     """Stands for the store, the lease, the planner and the observer where they are only told things."""
+
+    patience = Patience()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from failpoint_faults import NUM_CI, single
 
 import tuner
 from tuner import failpoints
@@ -113,3 +114,9 @@ def test_a_fault_that_cannot_be_is_refused_in_one_line_at_the_start(
     assert error.startswith(f"tuner: {VARIABLE}={text}: ")
     assert told in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(NUM_CI))
+def test_killed_at_every_failpoint_a_study_ends_as_if_nothing_had_been(seed: int, tmp_path: Path) -> None:
+    single(seed, tmp_path)

@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from tuner.errors import HomeError, TryAgainLater, TunerError, is_disk_full
 from tuner.failpoints import failpoint
+from tuner.storage.file_system import has_no_space
 from tuner.storage.passwords import has_stray_at, without_password
 from tuner.storage.patience import Patience
 
@@ -40,7 +41,7 @@ class Database:
 
     def __init__(self, url: URL, *, place: str, patience: Patience | None = None) -> None:
         self.url, self.place, self.patience = url, place, patience or Patience()
-        self._was_reached = self.is_sqlite
+        self._was_reached, self._was_written = self.is_sqlite, False
         self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
         self._writer = self._engine.execution_options(tuner_begin="BEGIN IMMEDIATE")
         self._reader = self._engine
@@ -81,6 +82,7 @@ class Database:
             if name is not None:
                 failpoint(f"{name}.before")
             self._commit(connection)
+            self._was_written = True
         if name is not None:
             failpoint(f"{name}.after")
 
@@ -114,20 +116,28 @@ class Database:
         return connection
 
     def _commit(self, connection: Connection) -> None:
+        if self.is_sqlite:
+            undone = self.patience(lambda: self._commit_sqlite(connection), of="write")
+            if undone is not None:
+                raise undone
         try:
             with self._in_our_words():
-                if self.is_sqlite:
-                    # A commit that readers hold up leaves the transaction as it is: it may be asked for again.
-                    self.patience(lambda: self._commit_sqlite(connection), of="write")
                 connection.commit()
         except TryAgainLater as error:
-            # What a server did with a commit that it never answered is unknown.
-            error.may_repeat &= self.is_sqlite
+            error.may_repeat = False  # What a server did with a commit that it never answered is unknown.
             raise
 
-    def _commit_sqlite(self, connection: Connection) -> None:
-        with self._in_our_words():
-            connection.exec_driver_sql("COMMIT")
+    def _commit_sqlite(self, connection: Connection) -> TryAgainLater | None:
+        """Commit; or what made SQLite undo the transaction instead. One that readers hold up can be asked for again."""
+        try:
+            with self._in_our_words():
+                connection.exec_driver_sql("COMMIT")
+        except TryAgainLater as error:
+            driver = connection.connection.driver_connection
+            if driver is not None and driver.in_transaction:
+                raise
+            return error
+        return None
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
@@ -141,6 +151,10 @@ class Database:
             ours = _explain(str(error.orig), place=self.place, is_sqlite=self.is_sqlite)
             if ours is None:
                 raise
+            if isinstance(ours, HomeError) and any(sign in str(error.orig) for sign in _PERHAPS_FULL):
+                # SQLite says so, too, if there is no space for its journal.
+                if self._was_written or (self.file is not None and has_no_space(self.file.parent)):
+                    ours = TryAgainLater(f"database {self.place} cannot be written now; {_FREE_SPACE}")
             raise ours from error
 
 
@@ -246,6 +260,8 @@ _POSTGRESQL_WORDS = {
 _HELD = "is held by others; nothing was lost, run the command again"
 _IO_ERROR = "disk I/O error"
 _FREE_SPACE = "free some space and run the command again"
+
+_PERHAPS_FULL = ("readonly database", "unable to open")
 
 _SQLITE_WORDS: dict[str, tuple[type[TunerError], str]] = {
     "is locked": (TryAgainLater, _HELD),

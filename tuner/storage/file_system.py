@@ -19,6 +19,8 @@ NETWORK_FILE_SYSTEMS = frozenset(
     )
 )
 
+SMALL_FILE_BYTES = 64 * 1024
+
 
 def prepare_home(home: Path) -> None:
     """Create a home folder that only its owner can read, or check that an existing one can be written.
@@ -83,6 +85,15 @@ def refuse_network_file_system(path: Path) -> None:
             f"database {path} lies on a network file system ({kind}), where SQLite's locks fail; use a local disk "
             "(--home), or PostgreSQL (--storage postgresql://...)"
         )
+
+
+def has_no_space(folder: Path) -> bool:
+    """Whether not even a small file has room there now; False if that cannot be told."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < SMALL_FILE_BYTES or (room.f_files > 0 and room.f_favail == 0)
 
 
 def _wait_for_space(error: OSError, path: Path) -> None:
