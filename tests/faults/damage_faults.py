@@ -5,6 +5,7 @@ The one rule: whatever was done to the files of a stored, interrupted study, it 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ from tuner.trials.bench import Control, Sharing
 from tuner.trials.best_weights import whole_best_weights
 from tuner.trials.runner import run_trial
 
+RAM = Path("/dev/shm")
 WHOLE_RESUME_EVERY, REAL_FILE_EVERY = 40, 5
 PAGE = 64
 """Bytes zeroed at once: the toy's files are smaller than a page of the disk."""
@@ -41,17 +43,17 @@ TRUNK = RunSpec(
     max_grad_norm=None,
     precision="fp32",
     global_batch_size=16,
-    eval_every_steps=6,
+    eval_every_steps=12,
 )
 SPECS = (
     TRUNK,
-    replace(TRUNK, max_train_steps=96),
     replace(TRUNK, learning_rate=0.05),
+    replace(TRUNK, max_train_steps=96),
     replace(TRUNK, max_train_steps=132),
 )
-"""A trunk, two longer runs that fork from it or from each other, and one that shares with nobody."""
-STOPS = (42, 60, 78, 90)
-"""Where the second of them was interrupted."""
+"""A trunk, one that shares with nobody, and two longer runs that fork from the trunk or from each other."""
+STOPS = (48, 60, 78, 84)
+"""Where the third of them was interrupted, the first two being done."""
 
 
 class Phase:
@@ -59,7 +61,7 @@ class Phase:
 
     def __init__(self, home: Path, *, is_new: bool = False) -> None:
         self.store = Store.open(None, home)
-        self.config = StudyConfig.model_validate(safe_load(SHORT.replace("20, device", "12, device")))
+        self.config = StudyConfig.model_validate(safe_load(SHORT.replace("20, device", "24, device")))
         self.owner = Owner.of_this_process("worker 0")
         self.warnings: list[str] = []
         if is_new:
@@ -110,7 +112,17 @@ def damage_files(seed: int, folder: Path) -> None:
         return
     if seed % REAL_FILE_EVERY == 0:
         refuse_real_file(chance, folder)
-    home = folder / "runs"
+    # In memory where there is such a place: what is looked at is damage, not how long a disk takes.
+    with tempfile.TemporaryDirectory(dir=RAM if os.access(RAM, os.W_OK) else folder) as home:
+        try:
+            finish_damaged(chance, Path(home) / "runs")
+        except BaseException:
+            shutil.copytree(home, folder / "kept")
+            raise
+
+
+def finish_damaged(chance: random.Random, home: Path) -> None:
+    """Damage the files of an interrupted study, and take it to its end in this process."""
     shutil.copytree(interrupted(chance.choice(STOPS)), home)
     phase = Phase(home)
     damaged = damage(chance, sorted((home / "checkpoints").rglob("*.safetensors")))
@@ -122,7 +134,7 @@ def damage_files(seed: int, folder: Path) -> None:
     assert phase.results() == undisturbed()
     for path in damaged:
         assert path.exists() or path.with_name(f"{path.name}.damaged").exists() == any(
-            path.name in warning and "set aside as" in warning for warning in phase.warnings
+            f"{path} " in warning and "set aside as" in warning for warning in phase.warnings
         )
     phase.store.close()
 
@@ -203,9 +215,10 @@ def require_noticed(path: Path, sha256: str) -> None:
 
 @cache
 def interrupted(stop: int) -> Path:
-    """The home of a study whose second trial was interrupted at a step; made once per process."""
+    """The home of a study whose third trial was interrupted at a step; made once per process."""
     home = Path(tempfile.mkdtemp(prefix="tuner-interrupted-"))
     phase = Phase(home, is_new=True)
+    phase.step()
     phase.step()
     phase.step(until=stop)
     phase.store.close()
