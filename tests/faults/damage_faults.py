@@ -1,6 +1,6 @@
 """Damaged checkpoint files: bytes flipped or zeroed, files cut short, swapped or deleted, at random places.
 
-The one rule: whatever was done to the files of a stored, interrupted study, it ends as the undisturbed one, bit for bit.
+The one rule: whatever was done to its files, a stored, interrupted study ends as the undisturbed one, bit for bit.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ each pair something is changed that must not be shared, and is not.
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,11 @@ import numpy as np
 from campaign import Campaign
 
 from tuner.config.canonical import config_to_json
+from tuner.config.resolve import execution_spec
 from tuner.config.schema import StudyConfig
 from tuner.records import (
     EvalSpec,
+    Evaluation,
     Fork,
     OpenPhase,
     OptimizerSpec,
@@ -34,6 +37,8 @@ from tuner.records import (
     TrialRecord,
 )
 from tuner.storage.store import Owner, Start, Store
+from tuner.training.loop import Evaluated, train
+from tuner.training.run import TrainingRun
 from tuner.training.schedule import learning_rates
 from tuner.trials.bench import Sharing
 from tuner.trials.runner import run_trial
@@ -65,25 +70,24 @@ class StopAt:
 
 
 class Phase:
-    """One phase of torch's trials, run in this process by the real runner and store."""
+    """A study of one phase of torch's trials, run in this process by the real runner and store."""
 
-    def __init__(self, home: Path, specs: tuple[RunSpec, ...], execution: Mapping[str, Any]) -> None:
-        shutil.copytree(empty_home(), home)
-        self.store = Store.open(None, home)
-        self.store.create_study("x", config=config_to_json(config_of(execution)), folder="", command="tuner run")
+    def __init__(self, name: str, specs: tuple[RunSpec, ...], execution: Mapping[str, Any]) -> None:
+        self.name, self.store = name, common_store()
+        self.store.create_study(name, config=config_to_json(config_of(execution)), folder="", command="tuner run")
         steps = max(spec.max_train_steps for spec in specs)
         plan = PhasePlan(name="round_1", kind="round_1", max_train_steps=steps, eval=EVAL)
         trials = tuple(TrialPlan(number=number, params={}, spec=spec) for number, spec in enumerate(specs))
-        self.store.apply(self.store.acquire_planner("x", ME), OpenPhase(plan=plan, trials=trials))
+        self.store.apply(self.store.acquire_planner(name, ME), OpenPhase(plan=plan, trials=trials))
 
-    def bench(self, execution: Mapping[str, Any], *, share: bool, lives: list[int]) -> TorchBench:
+    def bench(self, execution: Mapping[str, Any], *, lives: list[int]) -> TorchBench:
         """A worker's bench, without TensorBoard; workloads are built once per process."""
         bench = TorchBench(
             self.store,
             config_of(execution),
             folder=HERE,
             device="cpu",
-            sharing=Sharing(share=share),
+            sharing=Sharing(),
             control=StopAt(lives),  # type: ignore[arg-type]
         )
         bench._workloads = WORKLOADS
@@ -95,14 +99,14 @@ class Phase:
         for _ in range(20):
             if sum(trial.is_ended for trial in self.trials()) >= trials:
                 return
-            claim = self.store.claim("x", ME)
+            claim = self.store.claim(self.name, ME)
             assert claim is not None
             run_trial(claim, bench)
         raise AssertionError("the trials go on for ever")
 
     def start(self, bench: TorchBench) -> Start:
         """Where the next trial would start with this bench; it is left as it is found."""
-        claim = self.store.claim("x", ME)
+        claim = self.store.claim(self.name, ME)
         assert claim is not None
         prepared = bench.prepare(claim.trial, EVAL)
         start = self.store.begin_attempt(
@@ -118,14 +122,20 @@ class Phase:
         return start
 
     def trials(self) -> list[TrialRecord]:
-        return list(self.store.load("x", with_curves=False).trials())
+        return list(self.store.load(self.name, with_curves=False).trials())
 
     def result(self, trial: int) -> tuple[Any, ...]:
-        """All that a trial came to: outcome, curve, weights, and the digest of its whole last state."""
+        """What a trial came to: its weights, the file of its whole last state, and every value of its curve."""
         record = self.trials()[trial]
-        last = [file.sha256 for file in self.store.checkpoints(record.trial) if file.global_step == record.last_step]
-        told = (record.outcome, record.last_step, record.best_step, record.best_value, record.weights_digest)
-        return (*told, sorted(set(last)), self.store.evaluations(record.trial))
+        files = self.store.checkpoints(record.trial)
+        (state,) = {file.sha256 for file in files if file.kind == "full" and file.global_step == record.last_step}
+        return record.last_step, record.weights_digest, state, in_order(self.store.evaluations(record.trial))
+
+    def forget(self) -> None:
+        """Remove the files; the rows are few."""
+        for record in self.trials():
+            for file in self.store.checkpoints(record.trial):
+                self.store.paths.resolve(file.path).unlink(missing_ok=True)
 
 
 class Unwatched:
@@ -139,36 +149,49 @@ class Unwatched:
 
 
 def compare_pair(seed: int, folder: Path) -> None:
-    """Two runs that share a past, interrupted at random, equal the same two trained alone; changed ones share nothing."""
+    """Two runs that share a past, interrupted at random, equal those trained alone; a changed one shares nothing."""
     chance = random.Random(f"exactness {seed}")
-    first, second, execution = random_pair(chance)
+    first, second, execution = random_pair(chance, seed)
     longer = replace(first, max_train_steps=first.max_train_steps + 10, fork_steps=())
     kind = (RECIPES + NUMERICS)[seed % len(RECIPES + NUMERICS)]
     control = longer if kind in NUMERICS else changed(longer, kind)
-    with tempfile.TemporaryDirectory(dir=RAM if os.access(RAM, os.W_OK) else folder) as home:
-        shared = Phase(Path(home) / "shared", (first, second, longer, control), execution)
-        lives = [chance.randrange(1, first.max_train_steps) for _ in range(chance.choice((1, 2)))]
-        bench = shared.bench(execution, share=True, lives=lives)
-        shared.run(bench, trials=1)
-        donors = full_steps(shared, trial=0)
-        bench.control.lives[:] = [chance.randrange(1, second.max_train_steps)]  # type: ignore[attr-defined]
-        shared.run(bench, trials=2)
-        alone = Phase(Path(home) / "alone", (first, second), execution)
-        alone.run(alone.bench(execution, share=False, lives=[]), trials=2)
-        for trial in (0, 1):
-            assert shared.result(trial) == alone.result(trial), f"trial {trial} is not what it is alone"
-        step = deepest_shared(first, second, donors)
-        assert shared.trials()[1].forked_from == (None if step is None else Fork(1, step))
-        # The negative control means something only where its unchanged twin does share.
-        assert shared.start(bench).checkpoint is not None
-        other = numerics_changed(execution, kind) if kind in NUMERICS else execution
-        start = shared.start(shared.bench(other, share=True, lives=[]))
-        assert (start.from_step, start.checkpoint, start.forked_from) == (0, None, None), f"{kind} was shared"
-        shared.store.close()
-        alone.store.close()
+    phase = Phase(folder.name, (first, second, longer, control), execution)
+    lives = [chance.randrange(1, first.max_train_steps) for _ in range(chance.choice((1, 1, 2)))]
+    bench = phase.bench(execution, lives=lives)
+    phase.run(bench, trials=1)
+    donors = full_steps(phase, trial=0)
+    lives[:] = [chance.randrange(1, second.max_train_steps)]
+    phase.run(bench, trials=2)
+    for trial, spec in enumerate((first, second)):
+        assert phase.result(trial) == trained_alone(spec, bench, folder), f"trial {trial} is not what it is alone"
+    step, donor = deepest_shared(first, second, donors), phase.trials()[0].trial
+    assert phase.trials()[1].forked_from == (None if step is None else Fork(donor, step))
+    # The negative control means something only where its unchanged twin does share.
+    assert phase.start(bench).checkpoint is not None
+    other = numerics_changed(execution, kind) if kind in NUMERICS else execution
+    start = phase.start(phase.bench(other, lives=[]))
+    assert (start.from_step, start.checkpoint, start.forked_from) == (0, None, None), f"{kind} was shared"
+    phase.forget()
 
 
-def random_pair(chance: random.Random) -> tuple[RunSpec, RunSpec, dict[str, Any]]:
+def trained_alone(spec: RunSpec, bench: TorchBench, folder: Path) -> tuple[Any, ...]:
+    """What a run comes to that is trained straight through by the loop alone, without store or runner."""
+    execution = execution_spec(bench.config, device="cpu", eval_every_steps=spec.eval_every_steps)
+    run = TrainingRun(spec, EVAL, execution, bench.workload(spec.workload_options))
+    curve: list[Evaluation] = []
+    for event in train(run, until=spec.max_train_steps, eval_steps=frozenset(spec.eval_steps()), checkpoint_steps=()):
+        assert isinstance(event, Evaluated)
+        curve.extend(event.evaluations)
+    state = run.save_full(folder / f"{spec.max_train_steps}.safetensors")
+    return run.global_step, run.weights_digest(), state.sha256, in_order(curve)
+
+
+def in_order(rows: Iterable[Evaluation]) -> list[Evaluation]:
+    """Rows by step, split and metric."""
+    return sorted(rows, key=lambda row: (row.global_step, row.split, row.metric))
+
+
+def random_pair(chance: random.Random, seed: int) -> tuple[RunSpec, RunSpec, dict[str, Any]]:
     """Two runs of one static recipe and one warmup, of their own lengths and decays; and how they are carried out."""
     name = chance.choice(("adamw", "sgd"))
     optimizer = OptimizerSpec(
@@ -177,9 +200,9 @@ def random_pair(chance: random.Random) -> tuple[RunSpec, RunSpec, dict[str, Any]
         beta1=chance.choice((0.9, 0.5)),
         momentum=chance.choice((0.0, 0.9)),
     )
-    warmup, every = chance.randrange(4), chance.choice((3, 4, 5))
+    warmup, every = chance.randrange(3), chance.choice((4, 5, 6))
     base = RunSpec(
-        seed=chance.randrange(1000),
+        seed=2 * seed,  # Odd ones are the changed runs' own.
         max_train_steps=20,
         learning_rate=chance.choice((0.002, 0.01, 0.03)),
         schedule=ScheduleSpec(kind="constant", warmup_steps=warmup),
@@ -193,8 +216,8 @@ def random_pair(chance: random.Random) -> tuple[RunSpec, RunSpec, dict[str, Any]
     first, second = (random_horizon(chance, base) for _ in range(2))
     first = replace(first, fork_steps=(chance.randrange(1, first.max_train_steps),))
     execution = {
-        "micro_batch_size": chance.choice((8, 4, 2)),
-        "checkpoint_every_steps": chance.randrange(3, 10),
+        "micro_batch_size": chance.choice((8, 8, 4, 2)),
+        "checkpoint_every_steps": chance.randrange(4, 10),
         "torch_threads": 1,
     }
     return first, second, execution
@@ -202,7 +225,7 @@ def random_pair(chance: random.Random) -> tuple[RunSpec, RunSpec, dict[str, Any]
 
 def random_horizon(chance: random.Random, base: RunSpec) -> RunSpec:
     """The run with a length and a schedule of its own; its warmup stays."""
-    steps, warmup = chance.randrange(10, 26), base.schedule.warmup_steps
+    steps, warmup = chance.randrange(8, 19), base.schedule.warmup_steps
     kind = chance.choice(("constant", "warmup_stable_decay", "warmup_stable_decay", "linear", "cosine"))
     decay = chance.randrange(1, steps - warmup) if kind == "warmup_stable_decay" else 0
     shape = chance.choice(("linear", "1-sqrt", "cosine"))
@@ -270,11 +293,14 @@ def config_of(execution: Mapping[str, Any]) -> StudyConfig:
 
 
 @cache
-def empty_home() -> Path:
-    """A home with our tables and no study, made once per process: copying it is faster than making another."""
-    home = Path(tempfile.mkdtemp(prefix="tuner-empty-"))
-    Store.open(None, home).close()
-    return home
+def common_store() -> Store:
+    """One database for all pairs of this process: what SQLAlchemy has prepared once serves them all.
+
+    Pairs cannot share with each other: their seeds differ.
+    """
+    home = Path(tempfile.mkdtemp(prefix="tuner-pairs-", dir=RAM if os.access(RAM, os.W_OK) else None))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return Store.open(None, home)
 
 
 WORKLOADS: dict[Any, Any] = {}
