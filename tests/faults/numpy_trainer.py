@@ -147,6 +147,7 @@ class ToyBench:
     def __init__(self, store: Store, config: StudyConfig, sharing: Sharing, control: Control) -> None:
         self.store, self.sharing, self.control = store, sharing, control
         self.on_progress: Callable[[int, int], None] = lambda trial, step: None
+        self.on_warning: Callable[[str], None] = lambda message: None
         self._config = config
 
     def facts(self) -> WorkloadFacts:
@@ -163,7 +164,8 @@ class ToyBench:
     def sharing_kind(self) -> str:
         return "exact"
 
-    def prepare(self, spec: RunSpec, eval_spec: EvalSpec) -> Prepared:
+    def prepare(self, trial: TrialRecord, eval_spec: EvalSpec) -> Prepared:
+        spec = trial.spec
         static = hashlib.sha256(f"toy {spec.seed} {spec.optimizer}".encode()).hexdigest()
         key_at = RecipeKeys(static, spec).key_at
         return Prepared(
