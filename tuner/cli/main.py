@@ -50,6 +50,11 @@ COMMANDS = {
     "export": Entry(
         "tuner.cli.export", "export_command", "Write the best checkpoint as a model folder with a model card."
     ),
+    "verify": Entry("tuner.cli.verify", "verify_command", "Check every invariant of a stored study, with counts."),
+    "gc": Entry("tuner.cli.gc", "gc_command", "Remove files that no study reaches; safe beside running workers."),
+    "doctor": Entry(
+        "tuner.cli.doctor", "doctor_command", "Try what a study needs here: versions, disk, locks, devices, precisions."
+    ),
     "schema": Entry("tuner.cli.schema", "schema_command", "Print the JSON Schema of the study YAML."),
 }
 

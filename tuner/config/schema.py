@@ -266,6 +266,18 @@ class Execution(Section):
     checkpoint_every_steps: Positive | Literal["auto"] = setting(
         "auto", change="execution", description="full-state checkpoints; auto: every second evaluation"
     )
+    save_total_limit: Positive = setting(
+        1,
+        change="execution",
+        description="newest full-state checkpoints that a trial keeps, beside those for planned forks; with more than "
+        "one, a damaged file costs no more than the steps since the one before",
+    )
+    retention: Literal["extendable", "answer"] = setting(
+        "extendable",
+        change="execution",
+        description="checkpoints of a finished study; extendable: the newest, the last and planned forks in full, the "
+        "best as weights; answer: only the best weights of the best trial of each phase",
+    )
     log_every_steps: Positive = setting(20, change="presentation", description="updates between TensorBoard scalars")
 
 

@@ -16,6 +16,9 @@ from tuner.storage.clock import timestamp
 from tuner.storage.rows import NewCheckpoint, StoredCheckpoint, checkpoint_of
 from tuner.storage.tables import checkpoints, pins
 
+WITHOUT_MODEL = ("budget_sweep", "instability_probe")
+"""Phases among whose trials no model is ever chosen: they keep no best weights."""
+
 
 def insert_row(
     connection: Connection, new: NewCheckpoint, *, trial: int, epoch: int, static_digest: str, num_skipped_updates: int
@@ -76,21 +79,27 @@ def delete_beyond(connection: Connection, trial: int, step: int) -> list[str]:
 
 
 def retain(
-    connection: Connection, trial: int, *, keep_steps: Collection[int], objective: Curve, direction: Direction
+    connection: Connection,
+    trial: int,
+    *,
+    keep_steps: Collection[int],
+    num_newest: int,
+    objective: Curve,
+    direction: Direction,
 ) -> list[str]:
     """Drop what is no longer needed of a trial's own checkpoints; the paths to unlink.
 
-    Kept are: the newest full state and those at `keep_steps`; the weights that are the best at or before each of them,
-    so that a resume finds its best so far; the weights of the best step; and whatever is pinned.
+    Kept are: the `num_newest` newest full states and those at `keep_steps`; the weights that are the best at or before
+    each of them, so that a resume finds its best so far; the weights of the best step; and whatever is pinned.
     """
     from tuner.analysis.best_steps import best  # numpy stays unloaded where nothing is written
 
     files = of_trial(connection, trial)
     pinned = _pinned(connection, files)
     full = [file for file in files if file.kind == "full"]
-    newest = max((file.global_step for file in full), default=None)
+    newest = sorted(file.global_step for file in full)[-num_newest:]
     kept_full = [
-        file for file in full if file.global_step in keep_steps or file.global_step == newest or file.id in pinned
+        file for file in full if file.global_step in keep_steps or file.global_step in newest or file.id in pinned
     ]
     best_steps = {
         found[0]

@@ -26,14 +26,26 @@ def prepare_home(home: Path) -> None:
     Raises:
         HomeError: if it is a file, cannot be created, or cannot be written.
     """
-    if home.exists() and not home.is_dir():
-        raise HomeError(f"--home {home} is a file; it must be a folder: name another one with --home")
+    refuse_unusable_home(home)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise HomeError(
             f"--home {home} cannot be created ({error.strerror}); name a folder that you may write to with --home"
         ) from error
+    refuse_unusable_home(home)
+
+
+def refuse_unusable_home(home: Path) -> None:
+    """Stop before a home that is no folder, or cannot be written; one that does not exist yet is fine.
+
+    Raises:
+        HomeError: if it is a file, or cannot be written.
+    """
+    if not home.exists():
+        return
+    if not home.is_dir():
+        raise HomeError(f"--home {home} is a file; it must be a folder: name another one with --home")
     if not os.access(home, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise HomeError(f"--home {home} cannot be written; change its permissions, or name another folder with --home")
 

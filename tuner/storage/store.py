@@ -76,6 +76,11 @@ class Store:
         """The database's URL with its password, for libraries that open it too."""
         return self._database.url.render_as_string(hide_password=False)
 
+    @property
+    def database(self) -> Database:
+        """For what looks at a whole study or home at once: `verify`, `repairs`, `garbage`."""
+        return self._database
+
     def close(self) -> None:
         """Release the connections."""
         self._database.close()
@@ -264,11 +269,17 @@ class Store:
             _advance(connection, lease, progress)
 
     def add_checkpoint(
-        self, lease: Lease, *files: NewCheckpoint, keep_steps: frozenset[int], progress: Progress
+        self,
+        lease: Lease,
+        *files: NewCheckpoint,
+        keep_steps: frozenset[int],
+        save_total_limit: int = 1,
+        progress: Progress,
     ) -> None:
         """Store that durable files exist, and drop what they make superfluous; after the evaluation of their steps.
 
-        `keep_steps` are the steps whose full state stays: planned forks and the last.
+        `keep_steps` are the steps whose full state stays: planned forks and the last; beside them the newest
+        `save_total_limit` states stay.
         """
         with self._database.write() as connection:
             row = leases.fence(connection, lease)
@@ -290,6 +301,7 @@ class Store:
                 connection,
                 row.id,
                 keep_steps=keep_steps,
+                num_newest=save_total_limit,
                 objective=evaluations.objective(connection, row.id, objective),
                 direction=objective.direction,
             )

@@ -6,7 +6,6 @@ device are out. Equal keys mean that one run's checkpoint may stand for the othe
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import torch
 from tuner.errors import ConfigError
 from tuner.records import EvalSpec, OptimizerSpec, Precision, RunSpec
 from tuner.training.numerics import numerics_key, numerics_segment, sharing
-from tuner.training.schedule import learning_rates
+from tuner.training.recipe_keys import RecipeKeys
 from tuner.workloads.permutation import PERMUTATION_VERSION
 
 __all__ = [
@@ -64,32 +63,6 @@ def static_recipe(spec: RunSpec, workload_recipe: Mapping[str, Any]) -> dict[str
 def static_digest(spec: RunSpec, workload_recipe: Mapping[str, Any]) -> str:
     """SHA-256 of the static recipe."""
     return _sha256(static_recipe(spec, workload_recipe))
-
-
-class RecipeKeys:
-    """Recipe keys of one run, by step: sha256(static digest || learning_rates[:step] as little-endian float64)."""
-
-    def __init__(self, static_digest: str, spec: RunSpec) -> None:
-        self._rates = learning_rates(spec, 0, spec.max_train_steps).astype("<f8")
-        self._steps = [0]
-        self._hashes = [hashlib.sha256(bytes.fromhex(static_digest))]
-
-    def key_at(self, step: int) -> str:
-        """The key of the weights after `step` updates.
-
-        Hashing goes on from the nearest step asked before, so that asking for many steps is one pass over the rates.
-        """
-        if not 0 <= step <= len(self._rates):
-            raise ValueError(f"step {step} is not within 0 to max_train_steps={len(self._rates)}")
-        place = bisect.bisect_right(self._steps, step) - 1
-        known = self._steps[place]
-        if known != step:
-            running = self._hashes[place].copy()
-            running.update(self._rates[known:step].tobytes())
-            place += 1
-            self._steps.insert(place, step)
-            self._hashes.insert(place, running)
-        return self._hashes[place].hexdigest()
 
 
 def eval_key(eval_spec: EvalSpec, workload_recipe: Mapping[str, Any], precision: Precision) -> str:

@@ -17,6 +17,7 @@ from tuner.analysis.best_steps import best
 from tuner.analysis.divergence import is_diverged
 from tuner.errors import LeaseLost
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
+from tuner.storage.checkpoints import WITHOUT_MODEL
 from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
 from tuner.training.checkpoint import CheckpointDamaged
@@ -29,8 +30,6 @@ from tuner.trials.bench import Bench
 from tuner.trials.heartbeat import Heartbeat
 
 Ending = Literal["ended", "paused", "released"]
-WITHOUT_MODEL = ("budget_sweep", "instability_probe")
-"""Phases among whose trials no model is ever chosen: they keep no best weights."""
 
 
 def run_trial(claim: Claim, bench: Bench) -> Ending:
@@ -213,7 +212,13 @@ class _Attempt:
             best_weights, self._best_weights = self._best_weights, None
             files = [] if best_weights is None else [self._write("weights", best_weights)]
             files.append(self._write("full", None))
-            self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
+            self._store.add_checkpoint(
+                self._claim.lease,
+                *files,
+                keep_steps=self._keep,
+                save_total_limit=self._bench.config.execution.save_total_limit,
+                progress=self._progress(),
+            )
         self._saved_full_at = self._run.global_step
 
     def _write(self, kind: CheckpointKind, weights: WeightsCopy | None) -> NewCheckpoint:
