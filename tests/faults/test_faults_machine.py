@@ -11,7 +11,7 @@ from machine_faults import CAMPAIGNS, NUM_RULES_CI, run_examples
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from tuner.storage import checkpoints, claims, evaluations, leases, tables
+from tuner.storage import checkpoints, claims, evaluations, leases
 
 pytestmark = pytest.mark.slow
 (CAMPAIGN,) = CAMPAIGNS
@@ -28,7 +28,8 @@ def _fence_nothing(connection: Any, lease: Any) -> Any:
 
 
 def _take_without_comparing(connection: Any, row: Any, *, kind: Any, owner: Any, at: float) -> Any:
-    found = connection.execute(select(tables.trials.c.lease_epoch).where(tables.trials.c.id == row.id)).scalar_one()
+    table = leases._table(kind)
+    found = connection.execute(select(table.c.lease_epoch).where(table.c.id == row.id)).scalar_one()
     return TAKE(connection, SimpleNamespace(id=row.id, lease_epoch=found), kind=kind, owner=owner, at=at)
 
 
@@ -38,7 +39,7 @@ PLANTED = {
     "pin": [(checkpoints, "pin", lambda connection, trial, files: None)],
     "delete-beyond": [(evaluations, "delete_beyond", lambda connection, trial, step: None)],
     "delete-files-beyond": [(checkpoints, "delete_beyond", lambda connection, trial, step: [])],
-    "compare-and-set": [(leases, "take", _take_without_comparing)],
+    "compare-and-set": [(module, "take", _take_without_comparing) for module in (leases, claims)],
 }
 
 
