@@ -13,6 +13,7 @@ from tuner.analysis.best_steps import best
 from tuner.records import VALIDATION, ClosePhase, Outcome
 from tuner.storage import tables
 from tuner.storage.rows import plan_of, spec_of
+from tuner.storage.verify import inspect, verify
 
 if TYPE_CHECKING:
     from lease_machine import LeaseMachine
@@ -21,6 +22,10 @@ Rows = dict[int, list[Any]]
 
 
 def check(machine: LeaseMachine) -> None:
+    version = machine.reader.execute("pragma data_version").fetchone()[0]
+    if version == machine.checked_version:
+        return
+    machine.checked_version = version
     trials = machine.rows(tables.trials)
     plans = {row.id: plan_of(row.plan) for row in machine.rows(tables.phases)}
     evals, files = _by_trial(machine.rows(tables.evals)), _by_trial(machine.rows(tables.checkpoints))
@@ -28,13 +33,15 @@ def check(machine: LeaseMachine) -> None:
     every_file = {file.id: file for own in files.values() for file in own}
     sweeps = {trial.id for trial in trials if plans[trial.phase_id].is_sweep}
     by_id = {trial.id: trial for trial in trials}
+    _check_verified(machine)
     _check_files(machine, trials, files)
     for trial in trials:
         _check_lease(machine, trial)
         _check_curve(trial, evals[trial.id], is_sweep=trial.id in sweeps)
         pinned = [every_file[pin.checkpoint_id] for pin in pins[trial.id]]
         _check_fork(trial, pinned)
-        found = _best_so_far(evals[trial.id], files[trial.id], pinned)
+        states = [f for f in (*files[trial.id], *pinned) if f.kind == "full" and f.path not in machine.damaged]
+        found = _best_so_far(evals[trial.id], states)
         is_known = trial.outcome != "crashed" and not (machine.damaged and pinned)
         if found is not None and is_known and _keeps_weights(trial, found, by_id, sweeps):
             steps = {file.global_step for file in (*files[trial.id], *pinned)}
@@ -84,6 +91,13 @@ def _run_all(machine: LeaseMachine) -> None:
         move = ClosePhase(phase=phase.name, verdict="v", reason="r", truncate_at=stop, outcomes=outcomes)
         machine.store.apply(machine.planner, move)
     raise AssertionError("the study does not end")
+
+
+def _check_verified(machine: LeaseMachine) -> None:
+    """`tuner verify` finds nothing but the files that were damaged."""
+    for found in verify(machine.store, inspect(machine.store, "x")):
+        is_damage = found.name == "checkpoints" and machine.damaged
+        assert found.is_clean or is_damage, f"tuner verify: {found.name}: {found.findings}"
 
 
 def _by_trial(rows: list[Any]) -> Rows:
@@ -149,9 +163,9 @@ def _check_fork(trial: Any, pinned: list[Any]) -> None:
     assert fork in held, f"trial {trial.id} forked from {fork}, which is not pinned"
 
 
-def _best_so_far(rows: list[Any], own: list[Any], pinned: list[Any]) -> int | None:
+def _best_so_far(rows: list[Any], states: list[Any]) -> int | None:
     """The best step that a resume would find."""
-    newest = max((file.global_step for file in (*own, *pinned) if file.kind == "full"), default=0)
+    newest = max((file.global_step for file in states), default=0)
     found = best(tuple(point for point in _curve(rows) if point[0] <= newest), "minimize")
     return None if found is None else found[0]
 

@@ -37,6 +37,7 @@ from tuner.records import (
 )
 from tuner.storage import leases, tables
 from tuner.storage.database import Database
+from tuner.storage.garbage import collect
 from tuner.storage.opening import open_database
 from tuner.storage.paths import HomePaths
 from tuner.storage.store import Lease, Owner, Store
@@ -89,7 +90,7 @@ class LeaseMachine(RuleBasedStateMachine):
         database = Database(open_url(paths), place="here")
         event.listen(database._engine, "connect", self._set_clock)
         self.store = Store(database, paths)
-        self.reader = sqlite3.connect(paths.database)
+        self.reader, self.checked_version = sqlite3.connect(paths.database), -1
         self.written, self.damaged = set[str](), set[str]()
         self.counted, self.seen = dict[int, int](), dict[int, int]()
         self.reached = dict[int, int]()
@@ -324,6 +325,16 @@ class LeaseMachine(RuleBasedStateMachine):
             file.unlink()
         else:
             file.write_bytes(file.read_bytes()[:-3] + b"???")
+
+    @rule()
+    def collect_garbage(self) -> None:
+        """`tuner gc`, long after whatever was written: no file goes whose row may still come."""
+        for file in self.home.rglob("*.safetensors"):
+            os.utime(file, (1.0, 1.0))
+        collect(self.store, None, dry_run=False)
+        running = [slot.run for slot in self.slots if slot.run and slot.run.latest == "written"]
+        for run in running:
+            assert not self.holds(run.lease) or run.files_exist(), "a file was collected before its row could come"
 
     @precondition(lambda self: self.epochs)
     @rule(number=st.integers(0, MAX_TRIALS))

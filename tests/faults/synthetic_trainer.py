@@ -96,6 +96,7 @@ class SyntheticRun:
         self.best_state: tuple[int, str] | None = None
         self._keys, self._keep = recipe_keys(self.spec), kept_steps(self.spec)
         self._curve: list[tuple[int, float]] = []
+        self._files: list[NewCheckpoint] = []
         self._operations = self._life()
 
     def advance(self) -> None:
@@ -114,6 +115,10 @@ class SyntheticRun:
                 pass
         self._store.release(self.lease)
         self.is_over = True
+
+    def files_exist(self) -> bool:
+        """Whether the files that it wrote last are there."""
+        return all(self._store.paths.resolve(file.path).exists() for file in self._files)
 
     def _life(self) -> Iterator[str]:
         try:
@@ -187,6 +192,7 @@ class SyntheticRun:
         held, self.best_state = self.best_state, None
         files = [] if held is None else [self._write("weights", *held)]
         files.append(self._write("full", self.step, self.state))
+        self._files = files
         yield "written"
         self._store.add_checkpoint(self.lease, *files, keep_steps=self._keep, progress=self._progress())
         self._written.difference_update(file.path for file in files)

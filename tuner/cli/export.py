@@ -102,16 +102,15 @@ def _checkpoint(store: Store, study: StudyRecord, trial: TrialRecord) -> StoredC
         StudyError: nothing was kept or the file is gone.
     """
     from tuner.errors import StudyError
+    from tuner.protocol.words import why_no_weights
 
     others = _others(study)
     if trial.best_step is None:
         raise StudyError(f"trial {trial.trial} of {study.name} has no evaluation yet; {others}")
     found = store.best_checkpoint(trial.trial)
     if found is None:
-        reason = "the sweep keeps no best weights" if trial.phase == "budget_sweep" else "or not yet, while it runs"
-        raise StudyError(
-            f"no weights of step {trial.best_step:,} of trial {trial.trial} were kept ({reason}); {others}"
-        )
+        why = why_no_weights(trial)
+        raise StudyError(f"no weights of step {trial.best_step:,} of trial {trial.trial} were kept ({why}); {others}")
     path = store.paths.resolve(found.path)
     if not path.is_file():
         raise StudyError(

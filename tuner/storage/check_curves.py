@@ -99,7 +99,8 @@ def _shared_findings(study: Inspection, trial: Row[Any]) -> Iterator[Finding]:
         if row.split == TEST:
             continue
         is_own = row.measured_by_trial == trial.id
-        if is_own == (row.global_step <= forked_at):
+        # Own ones before the fork are no contradiction: a run that lost its states forks from one that forked from it.
+        if not is_own and row.global_step > forked_at:
             strange.append(row.global_step)
         if not is_own:
             original = study.donated.get((row.measured_by_trial, row.split, row.metric, row.global_step))

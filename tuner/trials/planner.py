@@ -14,6 +14,7 @@ from tuner.protocol.advance import next_move
 from tuner.protocol.measured import Measured
 from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
+from tuner.protocol.words import why_no_weights
 from tuner.records import (
     AddTrials,
     Conclude,
@@ -32,10 +33,6 @@ from tuner.storage.store import Store
 from tuner.trials.facts import stored_facts
 from tuner.trials.mirror import Mirror
 from tuner.trials.proposals import propose
-
-_NO_TEST = Decision(
-    kind="test", reason="No test score: the weights of the best step are missing or damaged, and are not made up."
-)
 
 
 class Planner:
@@ -89,7 +86,7 @@ class Planner:
             answer = replace(move.answer, test_value=values.get(move.answer.metric))
             move = replace(move, answer=answer)
             if not test:
-                move = replace(move, decisions=(*move.decisions, _NO_TEST))
+                move = replace(move, decisions=(*move.decisions, self._no_test(answer.best_trial)))
             else:
                 trial = answer.best_trial
                 self._store.patience.work(lambda: self._store.record_test_value(self._lease, trial, test))
@@ -99,6 +96,13 @@ class Planner:
 
     def _apply(self, move: Move) -> None:
         self._store.patience.work(lambda: self._store.apply(self._lease, move))
+
+    def _no_test(self, best_trial: int) -> Decision:
+        best = next(trial for trial in self.record().trials() if trial.trial == best_trial)
+        is_kept = self._store.best_checkpoint(best_trial) is not None
+        told = "are missing or damaged" if is_kept else f"were not kept ({why_no_weights(best)})"
+        reason = f"No test score: the weights of the best step {told}, and are not made up."
+        return Decision(kind="test", reason=reason)
 
     def _sync(self, record: StudyRecord) -> None:
         """Bring Optuna's tables up to date. They are a view: no trouble with them may stop a study."""
