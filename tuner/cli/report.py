@@ -29,6 +29,7 @@ def report_command(
     tuner report quickstart --out /tmp/quickstart
     """
     from tuner.cli.console import note
+    from tuner.cli.plain import plain
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.config.canonical import config_from_json
 
@@ -46,7 +47,7 @@ def report_command(
         command=row.command,
         decision_times=times,
     )
-    print(written.page)
+    print(plain(str(written.page)))
 
 
 def default_folder(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,8 @@ def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
         raise NoAnswer(f"{config.study}: no answer: {record.reason}")
     for line in answer_lines(record):
         print(plain(line))
-    print(f"evidence: tuner report {config.study}; checkpoints and TensorBoard logs are in {store.paths.home}")
+    kept = f"checkpoints and TensorBoard logs are in {store.paths.home}"
+    print(plain(f"evidence: tuner report {shlex.quote(config.study)}; {kept}"))
     return 0
 
 

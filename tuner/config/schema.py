@@ -148,7 +148,9 @@ class LearningRates(Section):
 
     low: float = setting(change="decision", description="smallest rate", gt=0)
     high: float = setting(change="decision", description="largest rate", gt=0)
-    num_rates: Annotated[int, Field(ge=3, le=1000)] = setting(5, change="decision", description="points, both ends included")
+    num_rates: Annotated[int, Field(ge=3, le=1000)] = setting(
+        5, change="decision", description="points, both ends included"
+    )
 
     @model_validator(mode="after")
     def _is_range(self) -> LearningRates:
@@ -231,7 +233,7 @@ class LaterRound(Section):
     num_seeds: Positive = setting(
         2, change="decision", description="seeds per point; each further seed is a trunk of its own"
     )
-    budget_multiple: Annotated[float, Field(ge=1)] | Literal["auto"] = setting(
+    budget_multiple: Annotated[float, Field(ge=1, le=1000)] | Literal["auto"] = setting(
         "auto",
         change="decision",
         description="budget as a multiple of that of the round before; auto: 2 if longer training was shown to gain, "

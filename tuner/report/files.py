@@ -14,7 +14,8 @@ from typing import Any
 from tuner.errors import HomeError
 from tuner.report.section import Table
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet run a cell, in full width too."""
 
 
 def write_atomically(path: Path, data: bytes) -> Path:

@@ -80,7 +80,7 @@ def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> Token
     target = cache / digest
     if not target.is_dir():
         _write(*_tokenized(documents, config), target=target)
-    tokens = {split: np.load(target / f"{split}.npy", mmap_mode="r") for split in _SPLITS}
+    tokens = {split: np.load(target / f"{split}.npy", mmap_mode="r", allow_pickle=False) for split in _SPLITS}
     return TokenSplits(
         digest=digest,
         tokens={split: np.asarray(array) for split, array in tokens.items()},
@@ -315,7 +315,7 @@ def _write(tokens: Mapping[str, Tokens], merges: bytes | None, *, target: Path) 
         temporary = Path(tempfile.mkdtemp(prefix=".tokens-", dir=target.parent))
         for split, array in tokens.items():
             with _synced(temporary / f"{split}.npy") as file:
-                np.save(file, array)
+                np.save(file, array, allow_pickle=False)
         if merges is not None:
             with _synced(temporary / MERGES_FILE) as file:
                 file.write(merges)
