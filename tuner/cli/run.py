@@ -65,6 +65,7 @@ def run_command(
     """
     from tuner.cli.console import warn
     from tuner.config.load import load_study
+    from tuner.storage.file_system import read_by_others
     from tuner.storage.store import Store
 
     _refuse_no_workers(workers)
@@ -73,6 +74,8 @@ def run_command(
     for warning in loaded.warnings:
         warn(warning)
     store = Store.open(storage, home)
+    if storage is None and read_by_others(store.paths.database):
+        warn(f"{store.paths.database} may be read by others; `chmod 600` it unless they are meant to")
     try:
         config = _create_or_compare(store, loaded.config, folder=loaded.folder)
         options = _RunOptions(

@@ -60,7 +60,7 @@ def as_csv(table: Table) -> bytes:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([_plain(column) for column in table.columns])
     writer.writerows([_plain(value) for value in row] for row in table.rows)
-    return buffer.getvalue().encode("utf-8")
+    return buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
 def file_name(name: str) -> str:
