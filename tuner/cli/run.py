@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,7 +114,7 @@ def resume_command(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunOptions:
     workers: int | None
-    storage: str | None
+    storage: str | None = field(repr=False)
     share: bool
     other_numerics: bool
 
