@@ -46,10 +46,19 @@ def test_the_judge_lets_clear_lines_pass() -> None:
         "budget_sweep.max_widenings=1000000000000",
         "budget_sweep.learning_rates.num_rates=1000000000000",
         "search_space.learning_rate.num_points=1000000000000",
+        "round_2.budget_multiple=1000000000000",
     ],
 )
 def test_counts_that_would_be_listed_one_by_one_are_bounded(override: str) -> None:
     """Found by mutations: the plan doubled a budget so often, and a grid was listed point by point."""
     code, said = check(ROOT / "studies" / "quickstart.yaml", [override])
     assert code == 2
-    assert f"command line: {override.replace('=', ': ')} is out of range; use a whole number" in said
+    assert f"command line: {override.replace('=', ': ')} is out of range; use a " in said
+
+
+def test_rounds_beyond_any_use_are_refused(tmp_path: Path) -> None:
+    text = (ROOT / "studies" / "quickstart.yaml").read_text(encoding="utf-8").partition("round_2:")[0]
+    (tmp_path / "study.yaml").write_text(text)
+    code, said = check(tmp_path / "study.yaml", [f"rounds=[{', '.join(['{num_trials: 1}'] * 900)}]"])
+    assert code == 2
+    assert "command line: rounds: 900 rounds are more than 10; one to three are practical, remove some" in said

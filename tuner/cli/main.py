@@ -150,7 +150,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:
         if is_disk_full(error):
             return _tell("the disk is full; free some space and run the same command again", TryAgainLater.exit_code)
-        traceback.print_exc()
+        _show_bug(error)
         return 1
     return result if isinstance(result, int) else 0
 
@@ -164,8 +164,14 @@ def _end_of_pipe(ended: SystemExit) -> int:
     sys.stdout, sys.stderr = (getattr(stream, "wrapped", stream) for stream in (sys.stdout, sys.stderr))
     if is_reader_gone():
         return 0
-    traceback.print_exception(cause)
+    _show_bug(cause)
     return 1
+
+
+def _show_bug(error: BaseException) -> None:
+    """The traceback, for whoever mends it; names and texts in it are as harmless as elsewhere."""
+    for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+        say(plain(line))
 
 
 def _tell(message: str, exit_code: int) -> int:

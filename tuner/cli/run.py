@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +65,7 @@ def run_command(
     """
     from tuner.cli.console import note, warn
     from tuner.config.load import load_study
+    from tuner.storage.file_system import read_by_others
     from tuner.storage.patience import Patience
     from tuner.storage.store import Store
 
@@ -73,6 +75,8 @@ def run_command(
     for warning in loaded.warnings:
         warn(warning)
     store = Store.open(storage, home, patience=Patience(on_wait=note))
+    if storage is None and read_by_others(store.paths.database):
+        warn(f"{store.paths.database} may be read by others; `chmod 600` it unless they are meant to")
     try:
         config = _create_or_compare(store, loaded.config, folder=loaded.folder)
         options = _RunOptions(
@@ -111,7 +115,7 @@ def resume_command(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunOptions:
     workers: int | None
-    storage: str | None
+    storage: str | None = field(repr=False)
     share: bool
     other_numerics: bool
 
@@ -156,7 +160,8 @@ def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
         raise NoAnswer(f"{config.study}: no answer: {record.reason}")
     for line in answer_lines(record):
         print(plain(line))
-    print(f"evidence: tuner report {config.study}; checkpoints and TensorBoard logs are in {store.paths.home}")
+    kept = f"checkpoints and TensorBoard logs are in {store.paths.home}"
+    print(plain(f"evidence: tuner report {shlex.quote(config.study)}; {kept}"))
     return 0
 
 

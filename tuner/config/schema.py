@@ -233,7 +233,7 @@ class LaterRound(Section):
     num_seeds: Positive = setting(
         2, change="decision", description="seeds per point; each further seed is a trunk of its own"
     )
-    budget_multiple: Annotated[float, Field(ge=1)] | Literal["auto"] = setting(
+    budget_multiple: Annotated[float, Field(ge=1, le=1000)] | Literal["auto"] = setting(
         "auto",
         change="decision",
         description="budget as a multiple of that of the round before; auto: 2 if longer training was shown to gain, "

@@ -14,7 +14,8 @@ from tuner.errors import HomeError, is_disk_full
 from tuner.failpoints import failpoint
 from tuner.report.section import Table
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet run a cell, in full width too."""
 
 
 def write_atomically(path: Path, data: bytes) -> Path:
@@ -63,7 +64,7 @@ def as_csv(table: Table) -> bytes:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([_plain(column) for column in table.columns])
     writer.writerows([_plain(value) for value in row] for row in table.rows)
-    return buffer.getvalue().encode("utf-8")
+    return buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
 def file_name(name: str) -> str:

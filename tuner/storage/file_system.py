@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
 from tuner.errors import HomeError, TryAgainLater, is_disk_full
@@ -22,8 +23,15 @@ NETWORK_FILE_SYSTEMS = frozenset(
 SMALL_FILE_BYTES = 64 * 1024
 
 
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+PRIVATE_FOLDERS = ("checkpoints", "data", "tensorboard")
+"""Everything in a home folder but the database, which is a private file."""
+
+
 def prepare_home(home: Path) -> None:
     """Create a home folder that only its owner can read, or check that an existing one can be written.
+
+    An existing one that others may read keeps its rights: it may hold more than studies.
 
     Raises:
         HomeError: if it is a file, cannot be created, or cannot be written.
@@ -31,6 +39,10 @@ def prepare_home(home: Path) -> None:
     refuse_unusable_home(home)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(home.stat().st_mode) & OTHERS:
+            # A folder that was there keeps its rights; what a study writes into it is private all the same.
+            for name in PRIVATE_FOLDERS:
+                (home / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         _wait_for_space(error, home)
         raise HomeError(
@@ -51,6 +63,14 @@ def refuse_unusable_home(home: Path) -> None:
         raise HomeError(f"--home {home} is a file; it must be a folder: name another one with --home")
     if not os.access(home, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise HomeError(f"--home {home} cannot be written; change its permissions, or name another folder with --home")
+
+
+def read_by_others(path: Path) -> bool:
+    """Whether a file that was there before lets others read it: it is left so, for who shares a study on purpose."""
+    try:
+        return bool(stat.S_IMODE(path.stat().st_mode) & OTHERS)
+    except OSError:
+        return False
 
 
 def create_private_file(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.records import Evaluation, WorkloadFacts
@@ -14,7 +14,7 @@ class WorkerJob:
 
     study: str
     home: Path
-    storage_url: str | None
+    storage_url: str | None = field(repr=False)
     index: int
     share: bool
     other_numerics: bool

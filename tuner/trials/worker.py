@@ -148,7 +148,9 @@ class _Worker:
             if is_disk_full(error):
                 self._give_back(claim)
                 raise
-            message = f"{type(error).__name__}: {error}"
+            # No database keeps halves of characters, PostgreSQL no NUL: both are written out.
+            message = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+            message = message.replace("\0", "\\x00")
             with contextlib.suppress(LeaseLost):
                 self._store.fail_trial(claim.lease, message)
             self._line.send(Crashed(trial, f"{message}\n{traceback.format_exc()}"))

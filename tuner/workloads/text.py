@@ -318,7 +318,7 @@ def _write(tokens: Mapping[str, Tokens], merges: bytes | None, *, target: Path) 
         temporary = Path(tempfile.mkdtemp(prefix=".tokens-", dir=target.parent))
         for split, array in tokens.items():
             with _synced(temporary / f"{split}.npy") as file:
-                np.save(file, array)
+                np.save(file, array, allow_pickle=False)
         if merges is not None:
             with _synced(temporary / MERGES_FILE) as file:
                 file.write(merges)
