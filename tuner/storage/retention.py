@@ -50,8 +50,7 @@ def _plan(connection: Connection, name: str) -> tuple[set[int], set[int], list[R
     if kept_trials is None:
         return own, set(), []
     best = {trial.id: trial.best_step for trial in rows.trials if trial.id in kept_trials}
-    found = [checkpoints.weights_at(connection, trial, step) for trial, step in best.items()]
-    kept = {file.id for file in found if file is not None}
+    kept = {file.id for trial, step in best.items() for file in checkpoints.weights_at(connection, trial, step)[:1]}
     by_others = connection.execute(select(pins.c.checkpoint_id).where(pins.c.trial_id.not_in(own))).scalars()
     stays = kept | set(by_others)
     stored: Iterable[Row[Any]] = connection.execute(select(files).where(files.c.trial_id.in_(own))).all()

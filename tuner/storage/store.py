@@ -7,17 +7,28 @@ another owns it; nothing is changed then. Files are unlinked only after the comm
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, Unpack
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from tuner.failpoints import failpoint
 from tuner.protocol.measured import Measured
 from tuner.records import Evaluation, Move, Outcome, StudyRecord, StudyState, TrialState
-from tuner.storage import attempts, checkpoints, claims, endings, evaluations, leases, loading, moves, starts, studies
+from tuner.storage import (
+    attempts,
+    checkpoints,
+    claims,
+    endings,
+    evaluations,
+    leases,
+    loading,
+    moves,
+    segments,
+    starts,
+    studies,
+)
 from tuner.storage.clock import now
 from tuner.storage.database import Database
 from tuner.storage.forks import Runner
@@ -37,7 +48,7 @@ from tuner.storage.rows import (
     plan_of,
     spec_of,
 )
-from tuner.storage.tables import numerics, phases, trials
+from tuner.storage.tables import phases, trials
 
 __all__ = [
     "Claim",
@@ -120,15 +131,7 @@ class Store:
     def mixed_trials(self, name: str) -> list[int]:
         """Trials that went on with other numerics than they began with: not bit-exact (D2)."""
         with self._database.read() as connection:
-            segments = (
-                select(numerics.c.trial_id)
-                .join(trials, trials.c.id == numerics.c.trial_id)
-                .where(trials.c.study_id == studies.find(connection, name).id)
-                .group_by(numerics.c.trial_id)
-                .having(func.count() > 1)
-                .order_by(numerics.c.trial_id)
-            )
-            return list(connection.execute(segments).scalars())
+            return segments.mixed_trials(connection, studies.find(connection, name).id)
 
     def load(self, name: str, *, with_curves: bool = True) -> StudyRecord:
         """The whole study at one moment; without curves where only numbers are shown.
@@ -336,18 +339,7 @@ class Store:
     def stop_step(self, name: str, phase: str) -> int | None:
         """The earliest step at which a trial of the phase fitted: no other can be the fastest after it."""
         with self._database.read() as connection:
-            study = studies.find(connection, name)
-            step: int | None = connection.execute(
-                select(func.min(trials.c.last_step))
-                .join(phases, phases.c.id == trials.c.phase_id)
-                .where(
-                    phases.c.study_id == study.id,
-                    phases.c.name == phase,
-                    trials.c.outcome == "complete",
-                    trials.c.reason == "fitted",
-                )
-            ).scalar()
-            return step
+            return endings.first_fit(connection, studies.find(connection, name).id, phase=phase)
 
     # ------------------------------------------------------------ reading one trial
 
@@ -379,13 +371,7 @@ class Store:
     def numerics(self, trial: int) -> tuple[NumericsSegment, ...]:
         """On what a trial ran; more than one segment means that it is not bit-exact."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(numerics).where(numerics.c.trial_id == trial).order_by(numerics.c.from_step)
-            ).all()
-        return tuple(
-            NumericsSegment(from_step=row.from_step, segment=json.loads(row.segment), numerics_key=row.numerics_key)
-            for row in rows
-        )
+            return segments.of_trial(connection, trial)
 
     # ------------------------------------------------------------ files
 
