@@ -12,8 +12,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select
 
-from tuner.protocol.answer import CANDIDATES, leader
-from tuner.protocol.rounds import feasible
 from tuner.records import StudyRecord
 from tuner.storage import checkpoints, loading
 from tuner.storage.tables import checkpoints as files
@@ -25,6 +23,9 @@ def leaders(study: StudyRecord, config: str) -> frozenset[int] | None:
     retention = json.loads(config).get("execution", {}).get("retention", "extendable")
     if study.answer is None or study.state != "finished" or retention != "answer":
         return None
+    from tuner.protocol.answer import CANDIDATES, leader  # Only here: numpy.
+    from tuner.protocol.rounds import feasible
+
     phases = [phase for phase in study.phases if phase.plan.kind in CANDIDATES and feasible(phase)]
     return frozenset({study.answer.best_trial, *(leader(phase).trial for phase in phases)})
 
