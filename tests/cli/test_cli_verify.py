@@ -94,6 +94,15 @@ def test_damage_is_exit_2_with_the_command_that_mends_it(
     ask(capsys, "verify", "x", "--home", home)
 
 
+def test_resume_completes_the_mirror_that_a_killed_planner_left_behind(
+    home: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optuna.delete_study(study_name="x/round_1", storage=store.url)
+    assert any(found.startswith("mirror:") for found in findings(capsys, home))
+    ask(capsys, "resume", "x", "--home", home)
+    ask(capsys, "verify", "x", "--home", home)
+
+
 def test_repair_of_a_running_study_is_refused_in_one_line(
     home: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -151,7 +151,9 @@ def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     from tuner.cli.plain import plain
     from tuner.errors import NoAnswer
 
-    if store.study(config.study).state not in ("finished", "no_answer"):
+    if store.study(config.study).state in ("finished", "no_answer"):
+        _complete_mirror(store, config)
+    else:
         exit_code = _run_engine(store, config, options)
         if exit_code:
             return exit_code
@@ -163,6 +165,18 @@ def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     kept = f"checkpoints and TensorBoard logs are in {store.paths.home}"
     print(plain(f"evidence: tuner report {shlex.quote(config.study)}; {kept}"))
     return 0
+
+
+def _complete_mirror(store: Store, config: StudyConfig) -> None:
+    """A planner that was killed right after the study's end may have left Optuna's tables behind."""
+    from tuner.cli.console import warn
+    from tuner.trials.mirror import Mirror
+
+    mirror = Mirror(store.url, config)
+    try:
+        mirror.follow(store.load(config.study), warn=warn)
+    finally:
+        mirror.close()
 
 
 def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:

@@ -6,7 +6,7 @@ to decide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import optuna
@@ -64,6 +64,13 @@ class Mirror:
                 may_be_named = not phase.is_closed and may_collapse(constant_loss, record, trial)
                 if trial.is_ended and not may_be_cut and not may_be_named:
                     self._end(phase, trial, record=record)
+
+    def follow(self, record: StudyRecord, *, warn: Callable[[str], None]) -> None:
+        """`sync`; Optuna's tables are a view: no trouble with them may stop a study."""
+        try:
+            self.sync(record)
+        except Exception as error:
+            warn(f"Optuna's tables could not follow ({type(error).__name__}: {error}); they will at the next step")
 
     def close(self) -> None:
         """Release the connections."""

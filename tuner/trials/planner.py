@@ -69,7 +69,7 @@ class Planner:
     def advance(self) -> tuple[Move, StudyRecord]:
         """The next move, committed unless it ends the study (see `finish`), and the record it was made from."""
         record = self.record()
-        self._sync(record)
+        self._mirror.follow(record, warn=self._warn)
         assert self._facts is not None
         move = next_move(self._config, self._facts, record, measured=self._measured())
         if isinstance(move, OpenPhase | AddTrials) and move.num_points:
@@ -91,7 +91,7 @@ class Planner:
                 trial = answer.best_trial
                 self._store.patience.work(lambda: self._store.record_test_value(self._lease, trial, test))
         self._apply(move)
-        self._sync(self.record())
+        self._mirror.follow(self.record(), warn=self._warn)
         return move
 
     def _apply(self, move: Move) -> None:
@@ -103,15 +103,6 @@ class Planner:
         told = "are missing or damaged" if is_kept else f"were not kept ({why_no_weights(best)})"
         reason = f"No test score: the weights of the best step {told}, and are not made up."
         return Decision(kind="test", reason=reason)
-
-    def _sync(self, record: StudyRecord) -> None:
-        """Bring Optuna's tables up to date. They are a view: no trouble with them may stop a study."""
-        try:
-            self._mirror.sync(record)
-        except Exception as error:
-            self._warn(
-                f"Optuna's tables could not follow ({type(error).__name__}: {error}); they will at the next step"
-            )
 
     def _measured(self) -> Measured:
         elapsed = self._earlier_seconds + time.monotonic() - self._began
