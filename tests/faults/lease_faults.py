@@ -5,6 +5,7 @@ The one rule: a trial has one owner at a time, and who has lost it writes nothin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -12,8 +13,10 @@ import sqlite3
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from campaign import Campaign
 from lives import ROOT, Life
@@ -22,6 +25,8 @@ from study_rows import Lost, held_trials, newest_epoch, writes_of
 from toy_study import ToyStudy, kill_group, reference_of, require_same
 
 sys.path.append(str(ROOT / "tests/storage"))
+
+R = TypeVar("R")
 
 NUM_RACERS, NUM_TRIALS = 16, 200
 LEASE_SECONDS = 1.0
@@ -66,11 +71,22 @@ def race(folder: str, seed: str, number: str) -> None:
     while not (Path(folder) / "go").exists():
         time.sleep(0.01)
     with (Path(folder) / f"claimed-{number}").open("w", buffering=1) as notes:
-        while (claim := store.claim("x", owner)) is not None:
+        while (claim := patiently(lambda: store.claim("x", owner))) is not None:
             notes.write(f"{claim.trial.trial}\n")
             time.sleep(chance.random() * 0.002)
-            FakeWorker(store, claim).begin().end()
+            worker = FakeWorker(store, claim)
+            patiently(worker.begin)
+            patiently(worker.end)
     store.close()
+
+
+def patiently(do: Callable[[], R]) -> R:
+    """SQLite is not fair: among sixteen that never pause, one may have to wait for longer than a worker does."""
+    from tuner.errors import TryAgainLater
+
+    while True:
+        with contextlib.suppress(TryAgainLater):
+            return do()
 
 
 def stop_a_worker(seed: int, folder: Path) -> None:
