@@ -42,8 +42,8 @@ FIRST: Final = {
     "fail_trial.after": "record_evaluation.after:4:raise",
     "note_death.before": "record_evaluation.before:5:kill",
     "note_death.after": "record_evaluation.after:5:kill",
-    "release_trial.before": "apply.before:4:raise",
-    "release_trial.after": "apply.after:4:raise",
+    "release_trial.before": "add_checkpoint.after:4:enospc",
+    "release_trial.after": "record_evaluation.after:6:enospc",
 }
 """What must go wrong before a study passes these; at hits that nothing else is asked for at."""
 
@@ -90,10 +90,10 @@ def run(
 
 def hurried(*arguments: str) -> None:
     """`tuner` with heartbeats almost without a pause, and little patience."""
-    from tuner.storage import patience
+    from tuner.storage import database, patience
     from tuner.trials import heartbeat
 
-    heartbeat.RENEW_EVERY_SECONDS = 0.2
+    heartbeat.RENEW_EVERY_SECONDS, database.BUSY_SECONDS = 0.2, 1
     patience.PATIENCE_SECONDS, patience.PAUSE_SECONDS = 0.5, 0.05
     run_tuner(list(arguments))
 
@@ -145,6 +145,9 @@ def is_in_worker(fault: str) -> bool:
     return fault.partition(".")[0] in IN_WORKERS or bool(before(fault))
 
 
+WHOLE: Final = b"whole" * 1000
+
+
 def single(seed: int, folder: Path) -> None:
     """The faults of one group, each once."""
     endure(groups()[seed], folder)
@@ -167,6 +170,24 @@ def suffer_once(study: ToyStudy, fault: str, *, name: str) -> None:
     happened = study.folder / name
     happened.mkdir()
     run(study, **{VARIABLE: ",".join(filter(None, (before(fault), fault))), ONCE_VARIABLE: str(happened)})
+
+
+def make(kind: str, folder: str) -> None:
+    """What passes the failpoints of files that no study writes: a report's file, an exported folder, tokens."""
+    import numpy as np
+
+    from tuner.cli.new_folder import new_folder
+    from tuner.report.files import write_atomically
+    from tuner.workloads.text import _write
+
+    target = Path(folder) / kind
+    if kind == "report":
+        write_atomically(target / "whole", WHOLE)
+    elif kind == "export":
+        with new_folder(target) as beside:
+            (beside / "whole").write_bytes(WHOLE)
+    else:
+        _write({"train_sample": np.arange(10, dtype=np.uint16)}, WHOLE, target=target)
 
 
 NUM_CI = len([group for group in groups() if group[0].endswith(":1:killgroup")])

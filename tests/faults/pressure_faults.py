@@ -6,6 +6,7 @@ can be mounted.
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import subprocess
@@ -27,6 +28,23 @@ def under_limit(file_bytes: str, *arguments: str) -> None:
     """`tuner` with little patience, under a limit on the size of its files."""
     # Python ignores SIGXFSZ by itself, so that writing too much is an error.
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(file_bytes), int(file_bytes)))
+    hurried(*arguments)
+
+
+def nobody_reads(*arguments: str) -> None:
+    """`tuner` whose output nobody reads: every write to it fails."""
+    read, written = os.pipe()
+    os.close(read)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+    hurried(*arguments)
+
+
+def waits_for_workers(*arguments: str) -> None:
+    """`tuner` that waits for its workers to leave, however long that takes."""
+    from tuner.engines import pool
+
+    pool.STOP_SECONDS = 1e9
     hurried(*arguments)
 
 

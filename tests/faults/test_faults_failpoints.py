@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from failpoint_faults import NUM_CI, single
+from failpoint_faults import NUM_CI, make, single
+from lives import Life
 
 import tuner
 from tuner import failpoints
 from tuner.cli.main import run_command_line
-from tuner.errors import ConfigError
+from tuner.errors import ConfigError, TryAgainLater
 from tuner.failpoints import NAMES, ONCE_VARIABLE, TRANSACTIONS, VARIABLE, FaultInjected, failpoint, faults_of
 
 PACKAGE = Path(tuner.__file__).parent
@@ -120,3 +121,35 @@ def test_a_fault_that_cannot_be_is_refused_in_one_line_at_the_start(
 @pytest.mark.parametrize("seed", range(NUM_CI))
 def test_killed_at_every_failpoint_a_study_ends_as_if_nothing_had_been(seed: int, tmp_path: Path) -> None:
     single(seed, tmp_path)
+
+
+@pytest.mark.parametrize("action", ["raise", "enospc"])
+@pytest.mark.parametrize("point", [name for name in NAMES if name.partition(".")[0] in ("cache", "report", "export")])
+def test_a_file_that_could_not_be_written_is_not_there_and_can_be_written_again(
+    point: str, action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = point.partition(".")[0]
+    monkeypatch.setenv(VARIABLE, f"{point}:1:{action}")
+    with pytest.raises((FaultInjected, OSError, TryAgainLater)):
+        make(kind, str(tmp_path))
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.name in ("whole", "merges.json", "train_sample.npy") for path in left), left
+    assert bool(left) == point.endswith("after_rename")
+    monkeypatch.delenv(VARIABLE)
+    if not left:
+        make(kind, str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", [name for name in NAMES if name.partition(".")[0] in ("cache", "report", "export")])
+def test_a_file_whose_writer_was_killed_is_whole_or_not_there(point: str, tmp_path: Path) -> None:
+    kind = point.partition(".")[0]
+    life = Life(
+        [kind, str(tmp_path)],
+        folder=tmp_path,
+        entry="failpoint_faults:make",
+        environment={VARIABLE: f"{point}:1:kill"},
+    )
+    assert life.wait() == -9
+    named = {"report": "report/whole", "export": "export/whole", "cache": "cache/train_sample.npy"}[kind]
+    assert (tmp_path / named).exists() == point.endswith("after_rename")

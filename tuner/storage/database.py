@@ -139,6 +139,10 @@ class Database:
             return error
         return None
 
+    def _is_full(self) -> bool:
+        """Whether lack of space, not of permission, keeps us from writing: it has worked, or there is none now."""
+        return self._was_written or (self.file is not None and has_no_space(self.file.parent))
+
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
         try:
@@ -151,15 +155,14 @@ class Database:
             ours = _explain(str(error.orig), place=self.place, is_sqlite=self.is_sqlite)
             if ours is None:
                 raise
-            if isinstance(ours, HomeError) and self._is_perhaps_full(error):
+            # SQLite says that it cannot write, too, if its journal finds no space.
+            if (
+                isinstance(ours, HomeError)
+                and any(sign in str(error.orig) for sign in _PERHAPS_FULL)
+                and self._is_full()
+            ):
                 ours = TryAgainLater(f"database {self.place} cannot be written now; {_FREE_SPACE}")
             raise ours from error
-
-    def _is_perhaps_full(self, error: DBAPIError) -> bool:
-        """SQLite calls a database read-only, too, if there is no space for its journal."""
-        if not any(sign in str(error.orig) for sign in _PERHAPS_FULL):
-            return False
-        return self._was_written or (self.file is not None and has_no_space(self.file.parent))
 
 
 def parse_url(url: str) -> URL:
