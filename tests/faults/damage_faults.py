@@ -170,7 +170,12 @@ def refuse_real_file(chance: random.Random, folder: Path) -> None:
 def damage(chance: random.Random, files: list[Path]) -> set[Path]:
     """Damage one to three of the files; which are not what they were."""
     before = {path: path.read_bytes() for path in files}
-    for path in chance.sample(files, min(len(files), chance.choice((1, 1, 2, 3)))):
+    chosen = chance.sample(files, min(len(files), chance.choice((1, 1, 2, 3))))
+    # Every other time the very state that the interrupted trial goes on from.
+    begun = [path for path in files if ".full." in path.name and path.parent == files[-1].parent]
+    if begun and chance.random() < 0.5:
+        chosen[0] = begun[-1]
+    for path in chosen:
         if path.exists():
             damage_one(chance, path, [other for other in files if other.exists()])
     return {path for path in files if not path.exists() or path.read_bytes() != before[path]}

@@ -128,6 +128,9 @@ class Phase:
         """What a trial came to: its weights, the file of its whole last state, and every value of its curve."""
         record = self.trials()[trial]
         files = self.store.checkpoints(record.trial)
+        if record.forked_from is not None:
+            # A run that is all of it another's past has no file of its own.
+            files += self.store.checkpoints(record.forked_from.trial)
         (state,) = {file.sha256 for file in files if file.kind == "full" and file.global_step == record.last_step}
         return record.last_step, record.weights_digest, state, in_order(self.store.evaluations(record.trial))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from in_process import EVAL, SPEC, Study
 
 from tuner.trials.best_weights import whole_best_weights
@@ -41,6 +42,7 @@ def test_a_damaged_checkpoint_costs_its_updates_and_nothing_else(home: Path) -> 
     assert newest.with_name(f"{newest.name}.damaged").is_file()
 
 
+@pytest.mark.slow
 def test_when_every_checkpoint_is_damaged_the_trial_begins_anew(home: Path) -> None:
     straight = Study(home / "straight")
     straight.run()
@@ -87,6 +89,7 @@ def test_damaged_best_weights_are_made_again_by_training_and_are_the_very_same(h
     assert all(path.with_name(f"{path.name}.damaged").is_file() for path in paths)
 
 
+@pytest.mark.slow
 def test_best_weights_that_other_data_gave_are_not_replaced(home: Path) -> None:
     study = Study(home)
     (trial,) = study.run()

@@ -54,6 +54,7 @@ def test_auto_halves_until_it_fits_and_the_trial_is_that_of_the_smaller_size(hom
     assert study.results() == fixed.results()
 
 
+@pytest.mark.slow
 def test_the_default_is_auto_and_is_the_whole_batch_while_that_fits(home: Path) -> None:
     default, whole = Study(home / "default"), Study(home / "whole", micro_batch_size=16)
     assert default.config.execution.micro_batch_size == "auto"
@@ -82,6 +83,7 @@ def test_in_the_midst_it_goes_on_from_the_newest_checkpoint_and_is_reported_as_n
     assert study.results() == halved.results()
 
 
+@pytest.mark.slow
 def test_another_worker_takes_a_trial_up_at_the_size_that_it_has(home: Path) -> None:
     study = Study(home, workload=Hungry(8, after=7), micro_batch_size="auto")
     assert study.step() == "released"
@@ -93,6 +95,7 @@ def test_another_worker_takes_a_trial_up_at_the_size_that_it_has(home: Path) -> 
     assert len(study.warnings) == 1
 
 
+@pytest.mark.slow
 def test_later_trials_begin_with_the_size_that_worked_and_begun_ones_keep_theirs(home: Path) -> None:
     specs = (SPEC, replace(SPEC, seed=4), replace(SPEC, seed=5))
     study = Study(home, *specs, workload=Hungry(8, after=100), micro_batch_size="auto")
@@ -108,6 +111,7 @@ def test_later_trials_begin_with_the_size_that_worked_and_begun_ones_keep_theirs
     assert len(study.warnings) == 1, "only the first trial had to fail"
 
 
+@pytest.mark.slow
 def test_a_fork_needs_a_donor_of_its_own_size(home: Path) -> None:
     longer = replace(SPEC, max_train_steps=30)
     study = Study(home, SPEC, longer, workload=Hungry(8, after=20), micro_batch_size="auto")
@@ -117,6 +121,7 @@ def test_a_fork_needs_a_donor_of_its_own_size(home: Path) -> None:
     assert sizes(study, 2) == [(0, 8)]
 
 
+@pytest.mark.slow
 def test_one_example_that_does_not_fit_ends_the_trial_with_the_remedy(home: Path) -> None:
     study = Study(home, workload=Hungry(0), micro_batch_size="auto")
     (trial,) = study.run()
@@ -129,7 +134,14 @@ def test_one_example_that_does_not_fit_ends_the_trial_with_the_remedy(home: Path
     )
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError,
+        pytest.param(MemoryError, marks=pytest.mark.slow),
+        pytest.param(RuntimeError, marks=pytest.mark.slow),
+    ],
+)
 def test_a_fixed_micro_batch_ends_the_trial_at_once_with_the_remedy(home: Path, error: type[Exception]) -> None:
     study = Study(home, workload=Hungry(8, error=error), micro_batch_size=16)
     (trial,) = study.run(at_most=2)
