@@ -38,7 +38,6 @@ from tuner.records import (
 from tuner.storage import leases, tables
 from tuner.storage.database import Database
 from tuner.storage.garbage import collect
-from tuner.storage.opening import open_database
 from tuner.storage.paths import HomePaths
 from tuner.storage.store import Lease, Owner, Store
 
@@ -415,16 +414,3 @@ def open_url(paths: HomePaths) -> Any:
     from tuner.storage.database import parse_url
 
     return parse_url(f"sqlite:///{paths.database}")
-
-
-def empty_database(folder: Path) -> Path:
-    """A SQLite file with our tables: copying it is faster than migrating for each example."""
-    home = folder / "empty"
-    open_database(None, home, default=home / "tuner.db", create=True).close()
-    return home / "tuner.db"
-
-
-def in_memory(folder: Path) -> Path:
-    """A folder in memory where there is such a place: every commit waits for the disk, and there are thousands."""
-    ram = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(dir=ram)) if os.access(ram, os.W_OK) else folder
