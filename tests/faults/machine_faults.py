@@ -5,13 +5,17 @@ One seed is a batch of ten examples; a failing one is printed as the rules that 
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from campaign import Campaign
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from lease_machine import LeaseMachine, empty_database, in_memory
+from lease_machine import LeaseMachine
+
+from tuner.storage.opening import open_database
 
 NUM_EXAMPLES = 10
 NUM_RULES_CI, NUM_RULES = 30, 50
@@ -39,6 +43,19 @@ def run_examples(number: int, folder: Path, *, num_rules: int = NUM_RULES) -> No
         run_state_machine_as_test(seed(number)(Machine), settings=chosen)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def empty_database(folder: Path) -> Path:
+    """A SQLite file with our tables: copying it is faster than migrating for each example."""
+    home = folder / "empty"
+    open_database(None, home, default=home / "tuner.db", create=True).close()
+    return home / "tuner.db"
+
+
+def in_memory(folder: Path) -> Path:
+    """A folder in memory where there is such a place: every commit waits for the disk, and there are thousands."""
+    ram = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(dir=ram)) if os.access(ram, os.W_OK) else folder
 
 
 CAMPAIGNS = (

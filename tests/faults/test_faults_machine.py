@@ -38,7 +38,6 @@ PLANTED = {
     "fence": [(leases, "fence", _fence_nothing), (claims, "fence", _fence_nothing)],
     "pin": [(checkpoints, "pin", lambda connection, trial, files: None)],
     "delete-beyond": [(evaluations, "delete_beyond", lambda connection, trial, step: None)],
-    "delete-files-beyond": [(checkpoints, "delete_beyond", lambda connection, trial, step: [])],
     "compare-and-set": [(module, "take", _take_without_comparing) for module in (leases, claims)],
 }
 
