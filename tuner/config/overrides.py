@@ -52,7 +52,7 @@ def _parse(override: str) -> tuple[str, Any]:
         raise _PlacingError((), f"{shown(override)} is not key=value; write for example training.learning_rate=1e-3")
     path: KeyPath = tuple(key.split("."))
     if not text.strip():
-        raise _PlacingError(path, f"no value after '='; give one, or {key}=null")
+        raise _PlacingError(path, f"no value after '='; give one, or {dotted(path)}=null")
     try:
         document = read_yaml(text)
     except ReadingError as found:
