@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "storage"))
 
 from storage_cases import FakeWorker, execute, make_plan, make_spec, open_study  # isort: skip
 
+from tuner import failpoints
 from tuner.cli.main import run_command_line
 from tuner.config.canonical import config_to_json
 from tuner.records import Answer, ClosePhase, Conclude, GiveUp
@@ -91,6 +92,37 @@ def test_damage_is_exit_2_with_the_command_that_mends_it(
     assert "trials       1 of 2 ok" in text
     assert "trial 1: best_value is 0.5, its rows say 9.6; `tuner verify x --repair` mends it" in text
     assert "repaired: trial 1: recomputed best_value" in ask(capsys, "verify", "x", "--repair", "--home", home)
+    ask(capsys, "verify", "x", "--home", home)
+
+
+@pytest.mark.parametrize("action", ["raise", "enospc"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_repair_that_fails_at_its_commit_is_done_again(
+    when: str, action: str, home: str, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(store, "UPDATE tuner_trials SET best_value = 0.5 WHERE id = 1")
+    failpoints._passed.clear()
+    monkeypatch.setenv(failpoints.VARIABLE, f"repair.{when}:1:{action}")
+    ask(capsys, "verify", "x", "--repair", "--home", home, exit_code=75 if action == "enospc" else 1)
+    monkeypatch.delenv(failpoints.VARIABLE)
+    found = findings(capsys, home, exit_code=2 if when == "before" else 0)
+    assert any("best_value" in problem for problem in found) == (when == "before")
+    ask(capsys, "verify", "x", "--repair", "--home", home)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_collection_that_fails_at_its_commit_loses_no_file_that_a_row_names(
+    when: str, home: str, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("x")
+    answer_only = config.execution.model_copy(update={"retention": "answer"})
+    store.update_config("x", config_to_json(config.model_copy(update={"execution": answer_only})))
+    failpoints._passed.clear()
+    monkeypatch.setenv(failpoints.VARIABLE, f"collect_garbage.{when}:1:raise")
+    ask(capsys, "gc", "x", "--home", home, exit_code=1)
+    monkeypatch.delenv(failpoints.VARIABLE)
+    assert findings(capsys, home, exit_code=0) == []
+    ask(capsys, "gc", "x", "--home", home)
     ask(capsys, "verify", "x", "--home", home)
 
 

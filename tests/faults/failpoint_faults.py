@@ -34,8 +34,10 @@ execution: {checkpoint_every_steps: 10, device: cpu}
 """
 """A study of seven trials with pauses, forks, deleted checkpoints and a test score."""
 
-POINTS: Final = tuple(name for name in NAMES if name.partition(".")[0] not in ("cache", "report", "export"))
-"""Those that a study passes; the others are done to the one command or file that passes them."""
+OF_OTHERS: Final = ("cache", "report", "export", "repair", "collect_garbage")
+"""Places that no study passes: the faults are done to the one command or file that passes them."""
+
+POINTS: Final = tuple(name for name in NAMES if name.partition(".")[0] not in OF_OTHERS)
 
 FIRST: Final = {
     "fail_trial.before": "record_evaluation.before:4:raise",

@@ -40,7 +40,6 @@ def results(home: Home) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("precision", "micro", "num_kills", "workers"),
     [
-        ("fp32", 16, 1, "1"),
         pytest.param("fp32", 16, 5, "2", marks=pytest.mark.slow),
         pytest.param("fp16", 4, 5, "2", marks=pytest.mark.slow),
     ],

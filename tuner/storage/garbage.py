@@ -100,7 +100,7 @@ def _expired(store: Store, names: list[str], *, dry_run: bool) -> list[Garbage]:
             with store.database.read() as connection:
                 gone = retention.superfluous(connection, name)
         else:
-            with store.database.write() as connection:
+            with store.database.write("collect_garbage") as connection:
                 gone = retention.keep_answer_only(connection, name)
         for stored in gone:
             removed += _remove(store.paths.resolve(stored), stored, why="retention: answer", dry_run=dry_run)

@@ -36,7 +36,7 @@ def repair(store: Store, name: str, findings: Iterable[Finding]) -> list[str]:
     """
     done: list[str] = []
     aside: list[str] = []
-    with store.database.write() as connection:
+    with store.database.write("repair") as connection:
         study = inspection.fetch(connection, name)
         _refuse_running(study, now(connection))
         # Files first: whose checkpoint goes may have to start elsewhere, and numbers are recomputed last.
