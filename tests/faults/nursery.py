@@ -236,7 +236,9 @@ def help_out(line: socket.socket, others: socket.socket) -> None:
 
 
 class ForkedWorker:
-    """The part of `multiprocessing.Process` that the pool needs."""
+    """The part of `multiprocessing.Process` that the pool needs; how it ended only its helper could know."""
+
+    exitcode: int | None = None
 
     def __init__(self, helper: Helper, connection: Connection, job: Any) -> None:
         self._helper, self._connection, self._job = helper, connection, job
