@@ -114,8 +114,11 @@ def _need_findings(study: Inspection, trial: Row[Any], usable: list[StoredCheckp
     """A complete trial whose best weights, which `tuner export` and the test score need, are gone."""
     if trial.outcome != "complete" or study.plan(trial).kind in WITHOUT_MODEL:
         return
-    within_reach = {file.id for file in (*study.of_trial(trial.id), *study.pinned_by(trial.id))}
-    if not any(file.id in within_reach and file.global_step == trial.best_step for file in usable):
+    within_reach = (*study.of_trial(trial.id), *study.pinned_by(trial.id))
+    kept = {file.id for file in within_reach if file.global_step == trial.best_step}
+    if not kept and trial.forked_from_step is not None and trial.best_step <= trial.forked_from_step:
+        return  # It lies in a past shared with a run that kept no weights there: nothing was lost.
+    if not any(file.id in kept for file in usable):
         problem = f"the weights of its best step, {trial.best_step:,}, are not there"
         yield Finding(subject=f"trial {trial.id}", problem=problem, remedy=_RETRAIN)
 
