@@ -18,8 +18,7 @@ Curve = tuple[tuple[int, float], ...]
 """Evaluations of one metric on one split: (global_step, value), steps rising."""
 
 TRAIN_SAMPLE, VALIDATION, TEST, UPDATES = "train", "validation", "test", "updates"
-"""Splits as stored in `tuner_evals`; "train" is the fixed clean sample of the training set, in eval mode; "updates" is
-what the updates before an evaluation were like (`grad_norm_p90`, ...), never an objective."""
+"""Splits of `tuner_evals`: "train", the fixed clean training sample in eval mode; "updates", what they were like."""
 
 Direction = Literal["minimize", "maximize"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -137,7 +136,7 @@ class Evaluation:
 TrialState = Literal["waiting", "running", "paused", "ended"]
 """waiting: may be claimed. running: leased. paused: at its target, which may be raised. ended: has an outcome."""
 
-PhaseKind = Literal["budget_sweep", "cooldown", "round_1", "probe", "decay", "round_2", "instability_probe"]
+PhaseKind = Literal["budget_sweep", "cooldown", "round_1", "probe", "decay", "round_2", "instability_probe", "frontier"]
 StudyState = Literal["running", "finished", "interrupted", "no_answer"]
 
 
@@ -385,8 +384,7 @@ def from_json(cls: type[R], text: str) -> R:
 
 def _build(hint: Any, data: Any) -> Any:
     if is_dataclass(hint):
-        hints = get_type_hints(hint)
-        known = {f.name for f in fields(hint)}
+        hints, known = get_type_hints(hint), {f.name for f in fields(hint)}
         return hint(**{key: _build(hints[key], value) for key, value in data.items() if key in known})  # type: ignore[operator]
     origin = get_origin(hint)
     if origin in (UnionType, Union):

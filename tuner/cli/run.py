@@ -66,7 +66,7 @@ def run_command(
     from tuner.config.load import load_study
     from tuner.storage.store import Store
 
-    _refuse_no_workers(workers)
+    refuse_no_workers(workers)
     asked = ["budget_sweep.probe_instability=true"] if probe_instability else []
     loaded = load_study(study, [*(overrides or []), *asked])
     for warning in loaded.warnings:
@@ -74,7 +74,7 @@ def run_command(
     store = Store.open(storage, home)
     try:
         config = _create_or_compare(store, loaded.config, folder=loaded.folder)
-        options = _RunOptions(
+        options = RunOptions(
             workers=workers, storage=storage, share=not no_sharing, other_numerics=allow_other_numerics
         )
         return _carry_out(store, config, options)
@@ -98,24 +98,24 @@ def resume_command(
     from tuner.cli.reading import opened_store
     from tuner.config.canonical import config_from_json
 
-    _refuse_no_workers(workers)
+    refuse_no_workers(workers)
     with opened_store(home, storage) as store:
         config = config_from_json(store.study(name).config)
-        options = _RunOptions(
+        options = RunOptions(
             workers=workers, storage=storage, share=not no_sharing, other_numerics=allow_other_numerics
         )
         return _carry_out(store, config, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _RunOptions:
+class RunOptions:
     workers: int | None
     storage: str | None
     share: bool
     other_numerics: bool
 
 
-def _refuse_no_workers(workers: int | None) -> None:
+def refuse_no_workers(workers: int | None) -> None:
     from tuner.errors import ConfigError
 
     if workers is not None and workers < 1:
@@ -141,14 +141,14 @@ def _command() -> str:
     return " ".join(["tuner", *sys.argv[1:]])
 
 
-def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
+def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:
     """Run what is left of a study and print its answer; the exit code."""
     from tuner.cli.answer import answer_lines
     from tuner.cli.plain import plain
     from tuner.errors import NoAnswer
 
     if store.study(config.study).state not in ("finished", "no_answer"):
-        exit_code = _run_engine(store, config, options)
+        exit_code = run_engine(store, config, options)
         if exit_code:
             return exit_code
     record = store.load(config.study, with_curves=False)
@@ -160,7 +160,7 @@ def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     return 0
 
 
-def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
+def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:
     """Hold the planner's lease while the engine runs; 0, or 128 + the signal that stopped it."""
     from tuner.cli.console import note
     from tuner.config.canonical import config_to_json
@@ -189,7 +189,7 @@ def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     return 0
 
 
-def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: _RunOptions) -> None:
+def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: RunOptions) -> None:
     """Build the planner, its workers and what shows them, and run them to the end."""
     from tuner.cli.console import stderr_console
     from tuner.cli.watching import Watcher

@@ -85,16 +85,18 @@ class Planner:
         """Commit the end of the study, with the test score of the chosen model."""
         if isinstance(move, Conclude):
             move = self._with_sharing(move)
-            values = {row.metric: row.value for row in test}
-            answer = replace(move.answer, test_value=values.get(move.answer.metric))
-            move = replace(move, answer=answer)
-            if not test:
-                move = replace(move, decisions=(*move.decisions, _NO_TEST))
-            else:
-                self._store.record_test_value(self._lease, answer.best_trial, test)
+            if move.answer.test_value is None:
+                move = self._with_test_value(move, test)
         self._store.apply(self._lease, move)
         self._sync(self.record())
         return move
+
+    def _with_test_value(self, move: Conclude, test: tuple[Evaluation, ...]) -> Conclude:
+        if not test:
+            return replace(move, decisions=(*move.decisions, _NO_TEST))
+        self._store.record_test_value(self._lease, move.answer.best_trial, test)
+        values = {row.metric: row.value for row in test}
+        return replace(move, answer=replace(move.answer, test_value=values.get(move.answer.metric)))
 
     def _sync(self, record: StudyRecord) -> None:
         """Bring Optuna's tables up to date. They are a view: no trouble with them may stop a study."""
