@@ -156,6 +156,7 @@ def test_values_between_budgets_are_interpolated_and_beyond_them_marked() -> Non
     assert beyond == pytest.approx(0.6)
     assert is_extrapolated
     assert value_at(found, 50, "minimize") is None
+    assert value_at(found, 801, "minimize") is None
 
 
 def test_a_frontier_that_rises_at_its_end_is_not_extrapolated_downwards() -> None:

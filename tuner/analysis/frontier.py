@@ -16,6 +16,9 @@ from tuner.analysis.best_steps import sign_of
 from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.records import Direction
 
+FURTHEST = 2
+"""So many times the largest budget measured may be extrapolated to (ours)."""
+
 Values = Mapping[int, Sequence[float]]
 """Best values by budget: one for each seed."""
 
@@ -81,13 +84,13 @@ def frontier(by_rate: Mapping[float, Values], direction: Direction, *, deviation
 
 
 def value_at(found: Frontier, budget: float, direction: Direction) -> tuple[float, bool] | None:
-    """What a budget is worth, and whether that is extrapolated; None below the smallest one measured.
+    """What a budget is worth, and whether that is extrapolated; None where nothing near it was measured.
 
-    Between budgets: on the line between its neighbours, over the logarithm of the budget. Beyond the largest: the gain
-    per doubling of the upper half of the budgets goes on, or stops if there was none.
+    Between budgets: on the line between its neighbours, over the logarithm of the budget. Beyond the largest, up to
+    twice as far: the gain per doubling of the upper half of the budgets goes on, or stops if there was none.
     """
     points = found.points
-    if budget < points[0].budget:
+    if budget < points[0].budget or budget > FURTHEST * points[-1].budget:
         return None
     for before, after in pairwise(points):
         if budget <= after.budget:

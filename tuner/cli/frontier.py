@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -51,7 +51,8 @@ def frontier_command(
     """
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.cli.run import RunOptions, refuse_no_workers, run_engine
-    from tuner.config.canonical import config_from_json
+    from tuner.config.canonical import config_from_json, config_to_json
+    from tuner.config.frontier_options import with_frontier
 
     refuse_no_workers(workers)
     asked = {
@@ -63,11 +64,11 @@ def frontier_command(
         "half_rate": half_rate,
     }
     with opened_store(home, storage) as store:
-        config = _with_frontier(config_from_json(store.study(name).config), asked)
+        config = with_frontier(config_from_json(store.study(name).config), asked)
         record = load_study_record(store, name, with_curves=True)
         _refuse(config, record)
         if record.state != "finished" or _needs(config, record):
-            store.update_config(name, _as_json(config))
+            store.update_config(name, config_to_json(config))
             options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False)
             exit_code = run_engine(store, config, options)
             if exit_code:
@@ -86,27 +87,6 @@ def _budgets(text: str | None) -> list[int] | None:
         return [int(part.replace("_", "")) for part in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"--budgets {text}: numbers of updates with commas between them, as 400,800,1600") from error
-
-
-def _with_frontier(config: StudyConfig, asked: dict[str, Any]) -> StudyConfig:
-    from pydantic import ValidationError
-
-    from tuner.config.schema import Frontier
-    from tuner.errors import ConfigError
-
-    try:
-        found = Frontier.model_validate(asked)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"--{option} {first['input']}: {first['msg'].lower()}; see tuner frontier --help") from error
-    return config.model_copy(update={"frontier": found})
-
-
-def _as_json(config: StudyConfig) -> str:
-    from tuner.config.canonical import config_to_json
-
-    return config_to_json(config)
 
 
 def _refuse(config: StudyConfig, record: StudyRecord) -> None:

@@ -44,7 +44,7 @@ def refuse_or_merge(old: StudyConfig, new: StudyConfig, *, command: Literal["run
     Raises:
         ConfigError: one line per setting that would change the study's decisions or its recipe.
     """
-    if new.frontier is None:
+    if new.frontier is None and old.frontier is not None:
         # `tuner frontier` asked for it beside the YAML.
         new = new.model_copy(update={"frontier": old.frontier})
     refused = [change for change in compare(old, new) if change.change in ("decision", "recipe")]

@@ -65,11 +65,11 @@ def bought(found: Frontier, phase: PhaseRecord, *, hours: float, seconds_per_ste
     if seconds_per_step is None:
         return {"hours": hours, "steps": None, "value": None, "told": "no step was timed, so hours buy nothing known"}
     num_steps = int(hours * SECONDS_PER_HOUR / seconds_per_step)
-    metric, first = phase.plan.eval.metric, found.points[0].budget
+    metric, first, last = phase.plan.eval.metric, found.points[0].budget, found.points[-1].budget
     told = f"{hours:g} hours buy {num_steps:,} steps at the measured {seconds_per_step:.4g} seconds per step"
     at = value_at(found, num_steps, phase.plan.eval.direction) if num_steps else None
     if at is None:
-        told += f", fewer than the smallest budget measured, {first:,}: what they reach is unknown"
+        told += f", far from the budgets measured, {first:,} to {last:,}: what they reach is unknown"
         return {"hours": hours, "steps": num_steps, "value": None, "is_extrapolated": None, "told": told}
     value, beyond = at
     told += f": {metric} about {number(value)}"
