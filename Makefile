@@ -51,7 +51,7 @@ test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -q -m slow
 
 test-postgres: $(INSTALLED)
-	tests/storage/with_postgres.sh $(BIN)/python -m pytest -n 2 -q tests/storage tests/trials/test_trials_postgres.py
+	tests/storage/with_postgres.sh $(BIN)/python -m pytest -n 2 -q tests/storage tests/trials/test_trials_postgres.py tests/trials/test_trials_passwords.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

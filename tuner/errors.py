@@ -54,23 +54,31 @@ class NoAnswer(TunerError):
 
 
 class TryAgainLater(TunerError):
-    """A passing condition outside the study: nothing was lost, run the command again."""
+    """A passing condition outside the study: nothing was lost, run the command again.
+
+    `may_repeat` says that what failed certainly left no trace and was not waited for: it may be done again as it is.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str, *, may_repeat: bool = True) -> None:
+        super().__init__(message)
+        self.may_repeat = may_repeat
 
 
 class LeaseLost(TunerError):
     """The lease of this worker or planner was taken over; it must stop without writing."""
 
 
+DISK_FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_FULL_WORDS = ("database or disk is full", "No space left on device")
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that the disk or the quota is full."""
+    """Whether an error, or what caused it, says that the disk, the quota or what a file may hold is full."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(seen, OSError) and seen.errno in DISK_FULL_NUMBERS:
             return True
         if any(words in str(seen) for words in DISK_FULL_WORDS):
             return True

@@ -97,6 +97,7 @@ class ExecutionSpec:
     micro_batch_size: int
     checkpoint_every_steps: int
     log_every_steps: int
+    save_total_limit: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "tuner"
 
 LAYERS = (
     "errors",
+    "failpoints",
     "records",
     "config",
     "analysis",
@@ -57,14 +58,33 @@ NUMPY_FROM = "analysis"
 """numpy may be used from this layer on."""
 
 UNSAFE_MODULES = ("pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
-UNSAFE_CALLS = ("eval", "exec", "compile")
-UNSAFE_ATTRIBUTES = (
-    ("torch", "load"),
-    ("numpy", "load"),
-    ("yaml", "load"),
-    ("yaml", "unsafe_load"),
-    ("yaml", "full_load"),
+UNSAFE_CALLS = ("eval", "exec", "compile", "__import__")
+UNSAFE_NAMES = frozenset(
+    (
+        *("torch.load", "torch.save", "torch.hub.load", "torch.jit.load", "torch.package"),
+        *("numpy.load", "numpy.save", "pandas.read_pickle", "pandas.to_pickle", "os.system", "os.popen", "pty.spawn"),
+        *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load"),
+        *("yaml.full_load_all", "yaml.Loader", "yaml.UnsafeLoader", "yaml.FullLoader"),
+    )
 )
+"""Whatever a name was imported as. The pipe between a planner and the workers that it spawned pickles, too: both ends
+are this program, and nothing that lies in a file or a database comes that way."""
+
+NETWORK_MODULES = (
+    "requests",
+    "urllib",
+    "urllib3",
+    "http",
+    "httpx",
+    "aiohttp",
+    "socketserver",
+    "huggingface_hub",
+    "ftplib",
+)
+"""Nothing is fetched while a study runs: data and models lie on this machine, or a command of their own gets them."""
+
+FOREIGN_CODE_LOADERS = ("from_pretrained", "from_config", "load_dataset", "pipeline")
+"""Calls that run a model folder's own code if they are told to: each must say what it trusts."""
 
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 6
 
@@ -132,23 +152,60 @@ def home_violations(module: str, source: str) -> list[str]:
 
 
 def unsafe_violations(module: str, source: str) -> list[str]:
-    """Pickle, `eval` and loaders that run code (D9). `model.eval()` is no `eval`, and numpy may load without pickle."""
+    """Pickle, `eval`, shells, network, and loaders that run code (D9).
+
+    `model.eval()` is no `eval`, and numpy may load and save without pickle.
+    """
     found = [
         f"{module}:{line}: imports {name}"
         for line, name in imports(module, source)
-        if name.split(".", 1)[0] in UNSAFE_MODULES
+        if name.split(".", 1)[0] in (*UNSAFE_MODULES, *NETWORK_MODULES)
     ]
-    aliases = {"np": "numpy"}
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call):
+    tree = ast.parse(source)
+    aliases = {"np": "numpy", "pd": "pandas", **_aliases(tree)}
+    called = {node.func: node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        name = _full_name(node, aliases)
+        if name is None:
             continue
-        if isinstance(node.func, ast.Name) and node.func.id in UNSAFE_CALLS:
-            found.append(f"{module}:{node.lineno}: calls {node.func.id}")
-        elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-            owner = aliases.get(node.func.value.id, node.func.value.id)
-            if (owner, node.func.attr) in UNSAFE_ATTRIBUTES and not _is_safe_numpy_load(owner, node):
-                found.append(f"{module}:{node.lineno}: calls {owner}.{node.func.attr}")
+        call = called.get(node)
+        if call is not None and (name.removeprefix("builtins.") in UNSAFE_CALLS or _runs_foreign_code(name, call)):
+            found.append(f"{module}:{node.lineno}: calls {name}")
+        elif name in UNSAFE_NAMES and not _is_safe_numpy(name, call):
+            found.append(f"{module}:{node.lineno}: uses {name}")
     return found
+
+
+def _aliases(tree: ast.Module) -> dict[str, str]:
+    """What imported names stand for: `import torch as t`, `from yaml import load as read`."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _full_name(node: ast.AST, aliases: dict[str, str]) -> str | None:
+    """`numpy.load` for `np.load`; None for what is no dotted name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return ".".join(["", *reversed(parts)]) if parts else None
+    return ".".join([aliases.get(node.id, node.id), *reversed(parts)])
+
+
+def _runs_foreign_code(name: str, call: ast.Call) -> bool:
+    """A shell, pickled arrays, or a loader that does not say whose code it trusts."""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    trusted = given.get("trust_remote_code")
+    if name.rpartition(".")[2] in FOREIGN_CODE_LOADERS and trusted is None:
+        return True
+    asked = (trusted, given.get("shell"), given.get("allow_pickle"))
+    return any(isinstance(value, ast.Constant) and value.value is not False for value in asked if value is not None)
 
 
 def size_violations(module: str, source: str) -> list[str]:
@@ -182,6 +239,10 @@ def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return length
 
 
-def _is_safe_numpy_load(owner: str, call: ast.Call) -> bool:
+def _is_safe_numpy(name: str, call: ast.Call | None) -> bool:
+    """Numpy loads no pickle unless told to, and saves one unless told not to."""
+    if call is None:
+        return False
     allow = next((keyword.value for keyword in call.keywords if keyword.arg == "allow_pickle"), None)
-    return owner == "numpy" and (allow is None or (isinstance(allow, ast.Constant) and allow.value is False))
+    is_refused = isinstance(allow, ast.Constant) and allow.value is False
+    return is_refused or (name == "numpy.load" and allow is None)

@@ -104,6 +104,24 @@ def test_imports_of_earlier_layers_are_allowed(source: str) -> None:
         "eval('1')",
         "np.load('x', allow_pickle=True)",
         "yaml.load('x')",
+        "from torch import load\nload('x')",
+        "import torch as t\nt.load('x')",
+        "read = torch.load",
+        "import yaml\nyaml.load(text, Loader=yaml.UnsafeLoader)",
+        "from yaml import unsafe_load as read\nread('x')",
+        "import pandas as pd\npd.read_pickle('x')",
+        "import numpy as np\nnp.save(file, array)",
+        "np.load('x', allow_pickle=flag)",
+        "def f():\n    from marshal import loads",
+        "__import__('pickle')",
+        "import builtins\nbuiltins.exec('1')",
+        "os.system('ls')",
+        "subprocess.run('ls', shell=True)",
+        "import urllib.request",
+        "from huggingface_hub import snapshot_download",
+        "AutoModel.from_pretrained(folder)",
+        "AutoModel.from_pretrained(folder, trust_remote_code=True)",
+        "AutoConfig().build().from_pretrained(folder)",
     ],
 )
 def test_planted_unsafe_code_is_found(source: str) -> None:
@@ -111,7 +129,16 @@ def test_planted_unsafe_code_is_found(source: str) -> None:
 
 
 def test_safe_namesakes_are_allowed() -> None:
-    assert not unsafe_violations("training.run", "model.eval()\nnp.load('x', mmap_mode='r')\njson.load(file)")
+    for source in (
+        "model.eval()\nnp.load('x', mmap_mode='r')\njson.load(file)",
+        "np.save(file, array, allow_pickle=False)",
+        "re.compile('x')\nstore.load('x')",
+        "yaml.SafeLoader(text)",
+        "subprocess.run(['ls'], shell=False)",
+        "AutoModel.from_pretrained(folder, trust_remote_code=False)",
+        "AutoModel.from_pretrained(folder, trust_remote_code=config.trust_remote_code)",
+    ):
+        assert not unsafe_violations("training.run", source), source
 
 
 def test_planted_giants_are_found() -> None:

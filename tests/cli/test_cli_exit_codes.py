@@ -164,3 +164,13 @@ def test_help_of_each_command_opens_with_its_line_and_has_an_example(
     text = capsys.readouterr().out
     assert COMMANDS[name].help in text
     assert f"\n  tuner {name}" in text
+
+
+def test_a_traceback_obeys_nothing_of_the_texts_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, ZeroDivisionError("a \x1b[2J \x9b31m \u202e bug"))
+    assert run_command_line(["schema"]) == 1
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: a \\x1b[2J \\x9b31m \\u202e bug" in said
+    assert all(line.isprintable() for line in said.split("\n"))

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -158,20 +160,30 @@ def test_failed_export_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def _best_file(home: Path, trial: int) -> Path:
+    store = Store.open(None, home, create=False)
+    path = store.paths.resolve(store.best_checkpoint(trial).path)
+    store.close()
+    return path
+
+
 def test_missing_and_altered_weights_are_one_clear_line(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished, tmp_path / "runs")
     store = Store.open(None, tmp_path / "runs", create=False)
     trial = store.load("letters").answer.best_trial
-    path = store.paths.resolve(store.best_checkpoint(trial).path)
     store.close()
+    path = _best_file(tmp_path / "runs", trial)
     command = ("export", "letters", str(tmp_path / "out"), "--home", str(tmp_path / "runs"))
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert "was altered" in refused(capsys, *command)
     path.unlink()
-    assert f"the weights of trial {trial} are gone: {path} is missing" in refused(capsys, *command)
+    # Another file may hold the weights of that step, too.
+    while (left := _best_file(tmp_path / "runs", trial)).exists():
+        left.unlink()
+    assert f"the weights of trial {trial} are gone: {left} is missing" in refused(capsys, *command)
     assert not (tmp_path / "out").exists()
 
 
@@ -185,6 +197,23 @@ def test_trials_without_weights_are_refused(
     assert "were kept" in line
     line = refused(capsys, "export", "quickstart", out, "--home", str(stored_home), "--trial", "1")
     assert "the sweep keeps no best weights" in line
+
+
+def test_best_step_in_a_past_shared_with_a_run_that_kept_no_weights_is_said_so(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "runs")
+    with closing(sqlite3.connect(tmp_path / "runs" / "tuner.db")) as connection:
+        trial, step = connection.execute(
+            "select id, best_step from tuner_trials where phase_id != 1 limit 1"
+        ).fetchone()
+        connection.execute("update tuner_trials set forked_from_trial = 1, forked_from_step = ?", (step,))
+        connection.execute("delete from tuner_pins")
+        connection.execute("delete from tuner_checkpoints where trial_id = ?", (trial,))
+        connection.commit()
+    out = str(tmp_path / "out")
+    line = refused(capsys, "export", "letters", out, "--home", str(tmp_path / "runs"), "--trial", str(trial))
+    assert f"no weights of step {step} of trial {trial} were kept (it lies in the past shared with trial 1" in line
 
 
 def test_too_early_to_export_or_to_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,13 @@ def test_study_name_that_is_a_path_stays_inside_the_reports_folder() -> None:
     assert len(folder.parts) == 2
 
 
+def test_a_study_named_like_the_folder_of_another_has_a_report_of_its_own() -> None:
+    from tuner.cli.report import default_folder
+
+    other = default_folder("my/study")
+    assert default_folder(other.name) != other
+
+
 def test_study_without_an_answer_exits_3_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep_study(tmp_path, no_answer_study(), make_config("nothing fits"))
     assert run_command_line(["answer", "nothing fits", "--home", str(tmp_path)]) == 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -84,12 +85,17 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         pytest.param("a: .nan", "x.yaml:1: a: .nan is not a finite number", id="nan"),
         pytest.param("a: 1e999", "x.yaml:1: a: 1e999 is not a finite number", id="overflow"),
         pytest.param("a: " + "9" * 5000, "x.yaml:1: a: '99999", id="digits"),
+        pytest.param("a: 9223372036854775808", "x.yaml:1: a: '9223372036854775808' is out of range", id="64 bits"),
+        pytest.param("a: 0x" + "f" * 9000, "x.yaml:1: a: '0xfff", id="hex digits"),
+        pytest.param('a: "x\\0"', "x.yaml:1: a: 'x\\x00' cannot be read as text", id="escaped nul"),
+        pytest.param('"x\\0": 1', "x.yaml:1: the key 'x\\x00' holds what is no text", id="nul in a key"),
+        pytest.param('"\\ud800": 1', "x.yaml:1: the key '\\ud800' holds what is no text", id="surrogate in a key"),
         pytest.param("&a [*a]", "x.yaml:1: aliases unfold to more values", id="recursion"),
         pytest.param(BOMB, "aliases unfold to more values", id="bomb"),
         pytest.param("a: &a 1\nb: [" + "*a," * 200 + "]", "x.yaml:2: more than 100 aliases", id="aliases"),
         pytest.param("[" * 100_000, "x.yaml:1: more than 20 levels of nesting", id="nesting"),
-        pytest.param("a: [" + "1," * 100_000 + "]", "x.yaml:1: more than 20,000 values", id="values"),
-        pytest.param("# " + "x" * MAX_BYTES, "x.yaml: is larger than 1,000,000 bytes", id="size"),
+        pytest.param("a: [" + "1," * 100_000 + "]", "x.yaml:1: more than 5,000 values", id="values"),
+        pytest.param("# " + "x" * MAX_BYTES, "x.yaml: is larger than 250,000 bytes", id="size"),
     ],
 )
 @pytest.mark.timeout(60)
@@ -112,6 +118,20 @@ def test_files_that_cannot_be_opened_are_one_line(tmp_path: Path) -> None:
             load_study(tmp_path / name)
         assert complaint in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_or_a_device_is_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(ConfigError, match="is no file but a device or a pipe; give the path of a study YAML"):
+            load_study(path)
+
+
+def test_a_key_of_any_length_is_told_in_a_short_line(tmp_path: Path) -> None:
+    lines = complaints(tmp_path, changed("  optimizer: adamw\n", f"  {'x' * 5000}: adamw\n"))
+    assert len(lines) == 1
+    assert len(lines[0]) < 1000
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:

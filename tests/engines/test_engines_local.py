@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tuner.engines.local import MAX_SCORING_DEATHS, STOP_SIGNALS, LocalEngine
+from tuner.engines.pool import Death
+from tuner.storage.patience import Patience
 
 
 class DyingPool:
@@ -21,9 +23,9 @@ class DyingPool:
 
     def stop(self) -> None: ...
 
-    def messages(self, timeout: float) -> tuple[list[Any], list[int]]:
+    def messages(self, timeout: float) -> tuple[list[Any], list[Death]]:
         # A new worker says that it is ready, then the asked one dies.
-        return [], [1000 + self.asked]
+        return [], [Death(1000 + self.asked, "died")]
 
     def tell_any(self, message: object) -> int:
         self.asked += 1
@@ -35,6 +37,8 @@ class DyingPool:
 
 class Nothing:
     """Stands for the store, the lease, the planner and the observer where they are only told things."""
+
+    patience = Patience()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None

@@ -6,7 +6,7 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-from tuner.engines.pool import WorkerPool
+from tuner.engines.pool import Death, WorkerPool
 from tuner.trials.messages import WorkerJob
 
 
@@ -14,6 +14,7 @@ class NoProcess:
     """Stands for a worker without starting one; `end` closes its side of the pipe, as a death does."""
 
     pid = 4242
+    exitcode = -9
 
     def __init__(self, args: tuple[Any, WorkerJob], **_: Any) -> None:
         self.connection, self.job = args[0], args[1]
@@ -59,7 +60,7 @@ def test_a_worker_that_replaces_a_dead_one_takes_its_number_and_so_its_gpu() -> 
     pool.start()
     assert [worker.job.index for worker in started] == [0, 1, 2]
     started[1].end()
-    assert pool.messages(1.0) == ([], [4242])
+    assert pool.messages(1.0) == ([], [Death(4242, "was killed (signal 9)")])
     pool.start()
     assert [worker.job.index for worker in started] == [0, 1, 2, 1]
     pool.kill()

@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from itertools import islice, zip_longest
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,10 @@ def do(name: str, seed: int) -> Row:
 
 
 def missing(campaigns: tuple[Campaign, ...], rows: list[Row]) -> list[tuple[str, int]]:
-    """What is still to be done, campaigns in turn: a run that is cut has something of each."""
+    """What is still to be done, an equal share of each campaign at any time: a run that is cut has something of all."""
     done = {(row["campaign"], row["seed"]) for row in rows if not row["broken"]}
-    wanted = [[(campaign.name, seed) for seed in range(campaign.num_full)] for campaign in campaigns]
-    in_turn = [item for turn in zip_longest(*wanted) for item in turn if item is not None]
-    return [item for item in in_turn if item not in done]
+    wanted = [(seed / each.num_full, each.name, seed) for each in campaigns for seed in range(each.num_full)]
+    return [(name, seed) for _, name, seed in sorted(wanted) if (name, seed) not in done]
 
 
 def carry_out(items: list[tuple[str, int]], *, num_workers: int, minutes: float) -> Iterator[Row]:

@@ -59,4 +59,5 @@ def test_more_trials_and_a_larger_model_take_more_disk() -> None:
     assert taken("round_1.num_trials=12") > taken()
     assert taken("workload.model.hidden_size=128") > 2 * taken()
     assert taken("training.optimizer=sgd") < taken()
+    assert taken("execution.save_total_limit=3") > taken()
     assert taken("workload.tokenizer=bpe", "workload.vocab_size=4096") > taken("workload.model.architecture=llama")

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from synthetic import FACTS, Lab, World, bowl, config_of
 
+from tuner.protocol.advance import next_move
 from tuner.protocol.collapsed import mark_collapsed
 from tuner.protocol.instability_probe import probe_eval_spec
-from tuner.records import AddTrials, Decision, EndTrials, GiveUp, Outcome, RunSpec
+from tuner.protocol.measured import Measured
+from tuner.records import AddTrials, ClosePhase, Decision, EndTrials, GiveUp, Outcome, RunSpec
 
 COLLAPSED = Outcome("infeasible", "collapsed")
 KNOWN = replace(FACTS, constant_loss=3.0)
@@ -364,3 +366,22 @@ def test_hours_that_do_not_hold_it_beside_round_1_skip_the_probe_and_say_so(hour
         "budget_sweep",
         "round_1" if is_skipped else "instability_probe",
     ]
+
+
+@pytest.mark.parametrize(("elapsed_seconds", "is_cut"), [(0.0, False), (3000.0, True)])
+def test_hours_that_do_not_hold_another_warmup_beside_round_1_end_the_probe(
+    elapsed_seconds: float, is_cut: bool
+) -> None:
+    lab = played(early(1000), budget_sweep=PROBED)
+    probe = lab.study.phase("instability_probe")
+    opened = replace(probe, trials=probe.trials[:1], is_closed=False, verdict=None, reason=None)
+    known = tuple(d for d in lab.study.decisions if d.phase == "budget_sweep")
+    study = replace(lab.study, phases=(lab.study.phase("budget_sweep"), opened), decisions=known)
+    config = config_of(budget_sweep=PROBED, limits={"study_hours": 1})
+    spent = Measured(num_steps=1000, worker_seconds=200.0, training_seconds=200.0, elapsed_seconds=elapsed_seconds)
+    move = next_move(config, lab.facts, study, measured=spent)
+    assert isinstance(move, ClosePhase if is_cut else AddTrials)
+    if is_cut:
+        assert [d.kind for d in move.decisions] == ["cut", "instability_probe"]
+        assert "no longer warmup is tried" in move.decisions[0].reason
+        assert "no longer warmup is tried for want of hours" in move.reason

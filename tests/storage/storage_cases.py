@@ -25,10 +25,12 @@ from tuner.records import (
     TrialPlan,
 )
 from tuner.storage.store import Claim, Lease, NewCheckpoint, Owner, Progress, Start, Store
-from tuner.training.schedule import learning_rates
+from tuner.training.recipe import RecipeKeys
 
 ME = Owner.of_this_process("test")
-DEAD = replace(ME, process_started="another life of the same number", label="dead")
+DEAD = replace(
+    ME, process_started="another life of the same number", label="dead", parent=f"{ME.pid}/{ME.process_started}"
+)
 ELSEWHERE = replace(ME, host_boot_id="another host", hostname="elsewhere", label="elsewhere")
 
 NUMERICS = {"device": "cpu", "torch_threads": 1}
@@ -81,17 +83,18 @@ def open_study(
 
 
 def recipe_keys(spec: RunSpec, static: str = "s") -> Callable[[int], str]:
-    def key_at(step: int) -> str:
-        return hashlib.sha256(static.encode() + learning_rates(spec, 0, step).tobytes()).hexdigest()
+    return RecipeKeys(digest(static), spec).key_at
 
-    return key_at
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class FakeWorker:
     """One claimed trial. Losses are `loss(step)`; files hold a few bytes."""
 
     def __init__(self, store: Store, claim: Claim, *, numerics_key: str = "n", static: str = "s") -> None:
-        self.store, self.claim, self.numerics_key, self.static = store, claim, numerics_key, static
+        self.store, self.claim, self.numerics_key, self.static = store, claim, numerics_key, digest(static)
         self.trial, self.lease, self.spec = claim.trial.trial, claim.lease, claim.trial.spec
         self.step = 0
         self.start: Start | None = None
@@ -141,7 +144,7 @@ class FakeWorker:
         rows = [Evaluation(self.step, split, "loss", loss) for split in (TRAIN_SAMPLE, VALIDATION)]
         self.store.record_evaluation(self.lease, rows, eval_key=self.eval_key, progress=self.progress())
 
-    def save(self, kind: Any, *, keep: Sequence[int] = ()) -> Path:
+    def save(self, kind: Any, *, keep: Sequence[int] = (), save_total_limit: int = 1) -> Path:
         path = self.store.paths.checkpoint(
             self.claim.study, self.trial, global_step=self.step, kind=kind, epoch=self.lease.epoch
         )
@@ -151,13 +154,19 @@ class FakeWorker:
             global_step=self.step,
             kind=kind,
             path=str(path.relative_to(self.store.paths.home)),
-            sha256="sha",
+            sha256=digest("weights"),
             weights_digest=f"w{self.step}",
             size_bytes=7,
             recipe_key=self.key_at(self.step),
             numerics_key=self.numerics_key,
         )
-        self.store.add_checkpoint(self.lease, new, keep_steps=frozenset(keep), progress=self.progress())
+        self.store.add_checkpoint(
+            self.lease,
+            new,
+            keep_steps=frozenset(keep),
+            save_total_limit=save_total_limit,
+            progress=self.progress(),
+        )
         return path
 
     def progress(self) -> Progress:

@@ -66,3 +66,14 @@ def test_checkpoint_before_the_attempt_began_is_a_bug_that_is_named(store: Store
     open_study(store, [make_spec()])
     with pytest.raises(ValueError, match="call begin_attempt"):
         FakeWorker.next(store).save("full")
+
+
+def test_the_newest_states_are_kept_up_to_the_limit_and_one_that_is_damaged_costs_one_interval(store: Store) -> None:
+    open_study(store, [make_spec()])
+    worker = FakeWorker.next(store).begin()
+    for step in (20, 40, 60, 80):
+        worker.train(step, keep=[20]).save("full", keep=[20], save_total_limit=2)
+    assert worker.kept("full") == [20, 60, 80]
+    store.paths.resolve(store.checkpoints(worker.trial)[-1].path).unlink()
+    store.release(worker.lease)
+    assert FakeWorker.next(store).begin().step == 60

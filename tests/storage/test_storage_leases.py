@@ -163,6 +163,14 @@ def test_worker_that_nobody_saw_die_is_replaced_without_counting(store: Store, o
     assert execute(store, "SELECT num_deaths FROM tuner_trials") == [(0,)]
 
 
+def test_death_of_a_worker_that_an_earlier_planner_or_nobody_started_never_counts(store: Store) -> None:
+    open_study(store, [make_spec()])
+    for parent in ("1/1", "", ME.parent):
+        FakeWorker.next(store, owner=replace(DEAD, parent=parent)).begin()
+    assert FakeWorker.next(store).record().outcome is None
+    assert execute(store, "SELECT num_deaths FROM tuner_trials") == [(0,)]
+
+
 def test_noting_the_death_of_a_worker_that_lives_changes_nothing(store: Store) -> None:
     lease = open_study(store, [make_spec()])
     FakeWorker.next(store)

@@ -52,7 +52,7 @@ def test_every_commit_is_on_disk_before_it_is_told(tmp_path: Path) -> None:
         "journal_mode": [("delete",)],
         "synchronous": [(3,)],
         "foreign_keys": [(1,)],
-        "busy_timeout": [(30_000,)],
+        "busy_timeout": [(5_000,)],
     }
 
 
@@ -161,10 +161,12 @@ def test_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_database_held_by_another_writer_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.storage.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("tuner.storage.patience.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("tuner.storage.patience.PAUSE_SECONDS", 0.01)
     store = Store.open(None, tmp_path)
     with sqlite3.connect(tmp_path / "tuner.db") as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(TryAgainLater, match="was held by others"):
+        with pytest.raises(TryAgainLater, match="is held by others"):
             store.create_study("x", config="{}", folder="", command="")
     other.close()
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from training_workloads import EVAL, EXECUTION, SPEC, Ragged, advance, language_model, run_of
 
-from tuner.training.checkpoint import CheckpointDamaged, CheckpointMismatch
+from tuner.training.durable import CheckpointDamaged, CheckpointMismatch
 from tuner.training.evaluation import evaluate, evaluated_examples
 from tuner.training.loop import train
 from tuner.training.run import TrainingRun

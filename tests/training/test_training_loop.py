@@ -114,7 +114,7 @@ def test_training_and_evaluation_keep_separate_accounts():
 
 def test_tensorboard_shows_scalars_once_per_interval(tmp_path):
     run = run_of(Ragged())
-    monitor = Monitor(tmp_path, log_every_steps=5)
+    monitor = Monitor(run, tmp_path, log_every_steps=5)
     events(run, monitor=monitor)
     monitor.close()
     scalars = read(tmp_path)
@@ -143,13 +143,13 @@ def test_tensorboard_shows_scalars_once_per_interval(tmp_path):
 
 def test_a_resumed_run_replaces_what_was_logged_beyond_its_checkpoint(tmp_path):
     run = run_of(Ragged())
-    first = Monitor(tmp_path / "log", log_every_steps=5)
+    first = Monitor(run, tmp_path / "log", log_every_steps=5)
     for event in train(run, until=20, eval_steps=(), checkpoint_steps=(10,), monitor=first):
         run.save_full(tmp_path / f"{event.global_step}.safetensors")
     first.close()
     resumed = run_of(Ragged())
     resumed.load(tmp_path / "10.safetensors")
-    second = Monitor(tmp_path / "log", log_every_steps=5, from_step=10)
+    second = Monitor(resumed, tmp_path / "log", log_every_steps=5, from_step=10)
     events(resumed, until=15, evals=(), checkpoints=(), monitor=second)
     second.close()
     assert [step for step, _ in read(tmp_path / "log")["train/loss"]] == [5, 10, 15]
@@ -157,7 +157,7 @@ def test_a_resumed_run_replaces_what_was_logged_beyond_its_checkpoint(tmp_path):
 
 def test_being_watched_changes_no_weight(tmp_path):
     watched = run_of(Ragged(), max_grad_norm=None)
-    monitor = Monitor(tmp_path, log_every_steps=1)
+    monitor = Monitor(watched, tmp_path, log_every_steps=1)
     events(watched, monitor=monitor)
     monitor.close()
     assert watched.weights_digest() == advance(run_of(Ragged(), max_grad_norm=None), 20).weights_digest()

@@ -9,15 +9,8 @@ from training_workloads import EVAL, EXECUTION, SPEC
 
 from tuner.errors import ConfigError
 from tuner.records import OptimizerSpec, ScheduleSpec
-from tuner.training.recipe import (
-    RecipeKeys,
-    eval_key,
-    numerics_key,
-    numerics_segment,
-    sharing,
-    static_digest,
-    static_recipe,
-)
+from tuner.training.numerics import numerics_key, numerics_segment, sharing
+from tuner.training.recipe import RecipeKeys, eval_key, static_digest, static_recipe
 
 WORKLOAD = {"kind": "test", "data": "abc"}
 

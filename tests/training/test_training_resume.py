@@ -14,7 +14,7 @@ from training_workloads import Ragged, advance, language_model, run_of
 
 import tuner
 from tuner.errors import TryAgainLater
-from tuner.training.checkpoint import CheckpointDamaged, CheckpointMismatch
+from tuner.training.durable import CheckpointDamaged, CheckpointMismatch
 
 HERE = Path(__file__).parent
 PRECISIONS = ("fp32", "bf16", "fp16")

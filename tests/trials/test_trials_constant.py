@@ -11,10 +11,11 @@ from study_processes import TINY_FOLDER
 from tuner.config.schema import StudyConfig
 from tuner.records import TRAIN_SAMPLE
 from tuner.storage.store import Store
-from tuner.trials.bench import Bench, Control, Sharing
+from tuner.trials.bench import Control, Sharing
+from tuner.trials.torch_bench import TorchBench
 
 
-def bench_of(workload: dict[str, object], folder: Path, home: Path) -> Bench:
+def bench_of(workload: dict[str, object], folder: Path, home: Path) -> TorchBench:
     config = StudyConfig.model_validate(
         {
             "study": "x",
@@ -25,7 +26,7 @@ def bench_of(workload: dict[str, object], folder: Path, home: Path) -> Bench:
         }
     )
     store = Store.open(None, home)
-    return Bench(store, config, folder=folder, device="cpu", sharing=Sharing(), control=Control())
+    return TorchBench(store, config, folder=folder, device="cpu", sharing=Sharing(), control=Control())
 
 
 def test_a_classifiers_is_the_entropy_of_the_very_sample_that_is_evaluated(tmp_path: Path) -> None:

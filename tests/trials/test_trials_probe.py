@@ -62,3 +62,10 @@ def test_probes_and_decays_fork_where_they_part_and_repeat_nothing(probed: Home)
 
 def test_best_steps_of_probes_and_decays_are_in_no_histogram(probed: Home) -> None:
     assert [phase["phase"] for phase in probed.json("best-steps", "tiny")["phases"]] == ["round_1", "round_1.2"]
+
+
+def test_a_study_with_forks_of_forks_verifies_clean(probed: Home) -> None:
+    found = probed.json("verify", "tiny")
+    counts = {check["name"]: check["num_ok"] for check in found["checks"]}
+    assert found["is_clean"], found
+    assert counts["pins"] > 10

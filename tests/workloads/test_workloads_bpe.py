@@ -104,6 +104,7 @@ def test_tokenizer_is_learnt_once_and_named_in_the_recipe(found, cache, monkeypa
     assert tokenizer_digest(workload) == digest
     assert workload.build_model().transformer.wte.weight.shape[0] == SIZE
     assert sorted(path.name for path in (cache / found.digest).iterdir()) == [
+        "digests.json",
         "merges.json",
         "test.npy",
         "train.npy",
@@ -186,3 +187,13 @@ def test_a_tokenizer_whose_file_is_gone_is_told(cache):
     with pytest.raises(DataError, match=r"the tokenizer of this study is gone: no merges\.json in .* has digest 000"):
         kept_merges(cache, "0" * 64)
     assert json.loads(merges_to_bytes([("a", "b")])) == {"merges": [["a", "b"]]}
+
+
+def test_a_damaged_tokenizer_is_learnt_again_and_is_the_same(tmp_path):
+    first = load_tokens(config(), folder=tmp_path, cache=tmp_path / "cache")
+    path = tmp_path / "cache" / first.digest / "merges.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"e", b"o", 1))
+    again = load_tokens(config(), folder=tmp_path, cache=tmp_path / "cache")
+    assert again.tokenizer_digest == first.tokenizer_digest
+    assert path.read_bytes() == whole

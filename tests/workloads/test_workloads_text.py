@@ -62,7 +62,7 @@ def test_tokens_are_written_once_and_memory_mapped(folder):
     files = sorted((folder / "cache" / first.digest).iterdir())
     stamps = [path.stat().st_mtime_ns for path in files]
     second = load_tokens(config(), folder=folder, cache=folder / "cache")
-    assert [path.name for path in files] == ["test.npy", "train.npy", "validation.npy"]
+    assert [path.name for path in files] == ["digests.json", "test.npy", "train.npy", "validation.npy"]
     assert [path.stat().st_mtime_ns for path in files] == stamps
     assert second.digest == first.digest
     assert isinstance(second.tokens["train"].base, np.memmap)
@@ -174,3 +174,26 @@ def test_dropout_is_the_language_models_only_option(folder):
         build({"dropuot": 0.1})
     with pytest.raises(ConfigError, match=r"dropout=1\.5 is not a rate"):
         build({"dropout": 1.5})
+
+
+@pytest.mark.parametrize("name", ["train.npy", "validation.npy", "digests.json"])
+@pytest.mark.parametrize("kind", ["flip", "truncate", "delete"])
+def test_a_damaged_token_cache_is_made_again_and_not_trained_on(folder, name, kind):
+    first = load_tokens(config(), folder=folder, cache=folder / "cache")
+    path = folder / "cache" / first.digest / name
+    data = bytearray(path.read_bytes())
+    if kind == "delete":
+        path.unlink()
+    elif kind == "truncate":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        data[-20] ^= 1
+        path.write_bytes(data)
+    again = load_tokens(config(), folder=folder, cache=folder / "cache")
+    assert again.digest == first.digest
+    for split, tokens in first.tokens.items():
+        assert (again.tokens[split] == np.load(folder / "cache" / first.digest / f"{split}.npy")).all()
+        assert len(tokens) == len(again.tokens[split])
+    fresh = load_tokens(config(), folder=folder, cache=folder / "other")
+    assert all((fresh.tokens[split] == again.tokens[split]).all() for split in fresh.tokens)
+    assert [entry.name for entry in (folder / "cache").iterdir()] == [first.digest], "nothing is left beside it"

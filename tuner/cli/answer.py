@@ -10,8 +10,8 @@ import typer
 from tuner.cli.options import DEFAULT_HOME, HomeOption, JsonOption, StorageOption, StudyName
 
 if TYPE_CHECKING:
-    from tuner.config.schema import StudyConfig
     from tuner.records import Answer, StudyRecord
+    from tuner.storage.store import Store
 
 
 class Form(StrEnum):
@@ -51,9 +51,9 @@ def answer_command(
 
     with opened_store(home, storage) as store:
         study, stored = load_study_record(store, name), store.study(name).config
-    if form is Form.training_arguments:
-        _print_training_arguments(study, stored, as_json=as_json)
-        return
+        if form is Form.training_arguments:
+            _print_training_arguments(store, study, as_json=as_json)
+            return
     config = config_from_json(stored)
     caveats, isolation = answer_caveats(config, study), claims(config, study)
     if as_json:
@@ -69,7 +69,7 @@ def answer_command(
         raise NoAnswer(f"{study.name} ended without an answer: {study.reason or 'no reason was stored'}")
 
 
-def _print_training_arguments(study: StudyRecord, stored_config: str, *, as_json: bool) -> None:
+def _print_training_arguments(store: Store, study: StudyRecord, *, as_json: bool) -> None:
     """The winning trial's settings as a Python snippet, or as JSON with the notes on stderr.
 
     Raises:
@@ -79,17 +79,17 @@ def _print_training_arguments(study: StudyRecord, stored_config: str, *, as_json
     from tuner.cli.choice import chosen_answer
     from tuner.cli.console import warn
     from tuner.cli.plain import plain
-    from tuner.config.canonical import config_from_json
     from tuner.report.payloads import as_text
     from tuner.report.training_arguments import notes, snippet, training_arguments
     from tuner.storage.paths import folder_name
 
     found = chosen_answer(study)
-    config = config_from_json(stored_config)
+    segments = store.numerics(found.best_trial)
+    size = segments[-1].segment.get("micro_batch_size") if segments else None
     spec = next(trial.spec for trial in study.trials() if trial.trial == found.best_trial)
     settings = training_arguments(
         spec,
-        micro_batch_size=_micro_batch_size(config, spec.global_batch_size),
+        micro_batch_size=size or spec.global_batch_size,
         metric=found.metric,
         output_dir=folder_name(study.name),
     )
@@ -101,10 +101,6 @@ def _print_training_arguments(study: StudyRecord, stored_config: str, *, as_json
         return
     comments = [_origin(study, found), *told]
     print(snippet(settings, comments=[plain(comment) for comment in comments]))
-
-
-def _micro_batch_size(config: StudyConfig, global_batch_size: int) -> int:
-    return config.execution.micro_batch_size or global_batch_size
 
 
 def _origin(study: StudyRecord, found: Answer) -> str:

@@ -57,6 +57,7 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
     from tuner.cli.new_folder import new_folder
     from tuner.config.canonical import config_from_json
     from tuner.report.model_card import Exported, model_card
+    from tuner.storage.passwords import told_command
     from tuner.training.checkpoint import digest_of
     from tuner.workloads.export import write_model
 
@@ -77,7 +78,7 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
             sharing=_sharing(store, trial.trial),
             weights_digest=digest_of(weights),
             loading=loading,
-            commands=(row.command, " ".join(["tuner", *sys.argv[1:]])),
+            commands=(row.command, told_command(sys.argv[1:])),
         )
         (beside / CARD).write_text(model_card(exported), encoding="utf-8")
 
@@ -101,16 +102,15 @@ def _checkpoint(store: Store, study: StudyRecord, trial: TrialRecord) -> StoredC
         StudyError: nothing was kept or the file is gone.
     """
     from tuner.errors import StudyError
+    from tuner.protocol.words import why_no_weights
 
     others = _others(study)
     if trial.best_step is None:
         raise StudyError(f"trial {trial.trial} of {study.name} has no evaluation yet; {others}")
     found = store.best_checkpoint(trial.trial)
     if found is None:
-        reason = "the sweep keeps no best weights" if trial.phase == "budget_sweep" else "or not yet, while it runs"
-        raise StudyError(
-            f"no weights of step {trial.best_step:,} of trial {trial.trial} were kept ({reason}); {others}"
-        )
+        why = why_no_weights(trial)
+        raise StudyError(f"no weights of step {trial.best_step:,} of trial {trial.trial} were kept ({why}); {others}")
     path = store.paths.resolve(found.path)
     if not path.is_file():
         raise StudyError(
@@ -127,7 +127,8 @@ def _readable(store: Store, checkpoint: StoredCheckpoint, *, others: str) -> Any
         StudyError: the file was altered, cut short or written by another version.
     """
     from tuner.errors import StudyError
-    from tuner.training.checkpoint import CheckpointDamaged, CheckpointMismatch, read_weights
+    from tuner.training.checkpoint import read_weights
+    from tuner.training.durable import CheckpointDamaged, CheckpointMismatch
 
     try:
         return read_weights(store.paths.resolve(checkpoint.path), sha256=checkpoint.sha256)

@@ -72,9 +72,13 @@ def _write(path: Path, text: str) -> None:
 
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                path.unlink()  # No half of a study, say because the disk is full.
+                raise
     except (PermissionError, FileExistsError) as error:
         raise HomeError(f"{path} cannot be written here ({error.strerror}); change to another folder") from None
 

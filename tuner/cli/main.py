@@ -20,6 +20,7 @@ from tuner import __version__
 from tuner.cli.plain import plain
 from tuner.cli.streams import is_reader_gone, prepare_streams, say
 from tuner.errors import TryAgainLater, TunerError, is_disk_full
+from tuner.failpoints import armed
 
 INTERRUPTED = 130
 
@@ -52,6 +53,11 @@ COMMANDS = {
     ),
     "export": Entry(
         "tuner.cli.export", "export_command", "Write the best checkpoint as a model folder with a model card."
+    ),
+    "verify": Entry("tuner.cli.verify", "verify_command", "Check every invariant of a stored study, with counts."),
+    "gc": Entry("tuner.cli.gc", "gc_command", "Remove files that no study reaches; safe beside running workers."),
+    "doctor": Entry(
+        "tuner.cli.doctor", "doctor_command", "Try what a study needs here: versions, disk, locks, devices, precisions."
     ),
     "schema": Entry("tuner.cli.schema", "schema_command", "Print the JSON Schema of the study YAML."),
 }
@@ -134,6 +140,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
+        armed()
         result = build_group().main(args=arguments, prog_name="tuner", standalone_mode=False)
     except typer.TyperException as error:
         return _show_usage(error)
@@ -146,7 +153,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:
         if is_disk_full(error):
             return _tell("the disk is full; free some space and run the same command again", TryAgainLater.exit_code)
-        traceback.print_exc()
+        _show_bug(error)
         return 1
     return result if isinstance(result, int) else 0
 
@@ -160,8 +167,14 @@ def _end_of_pipe(ended: SystemExit) -> int:
     sys.stdout, sys.stderr = (getattr(stream, "wrapped", stream) for stream in (sys.stdout, sys.stderr))
     if is_reader_gone():
         return 0
-    traceback.print_exception(cause)
+    _show_bug(cause)
     return 1
+
+
+def _show_bug(error: BaseException) -> None:
+    """The traceback, for whoever mends it; names and texts in it are as harmless as elsewhere."""
+    for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+        say(plain(line))
 
 
 def _tell(message: str, exit_code: int) -> int:

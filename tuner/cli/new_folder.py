@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuner.errors import HomeError
+from tuner.errors import HomeError, is_disk_full
+from tuner.failpoints import failpoint
 
 
 def refuse_occupied(target: Path) -> None:
@@ -44,16 +45,20 @@ def new_folder(target: Path) -> Iterator[Path]:
     beside = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("export.before_write")
         beside.mkdir()
         yield beside
+        failpoint("export.before_fsync")
         _make_durable(beside)
+        failpoint("export.before_rename")
         # Onto an empty folder this is one step; a folder that was filled meanwhile is refused by the system.
         beside.rename(place)
+        failpoint("export.after_rename")
         _fsync(place.parent)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise _unwritable(target, error) from None
     except OSError as error:
-        if beside.is_dir() and place.is_dir():
+        if beside.is_dir() and place.is_dir() and not is_disk_full(error):
             raise _unwritable(target, error) from None
         raise
     finally:

@@ -2,7 +2,4 @@
 
 from __future__ import annotations
 
-
-def plain(text: str) -> str:
-    """The text with control characters (escape sequences, line breaks) written out instead of obeyed."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+from tuner.report.plain import plain as plain

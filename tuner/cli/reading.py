@@ -24,9 +24,11 @@ def opened_store(home: Path, storage: str | None) -> Iterator[Store]:
     Raises:
         HomeError: if there are no studies there, or the database cannot be used.
     """
+    from tuner.cli.console import note
+    from tuner.storage.patience import Patience
     from tuner.storage.store import Store
 
-    store = Store.open(storage, home, create=False)
+    store = Store.open(storage, home, create=False, patience=Patience(on_wait=note))
     try:
         yield store
     finally:

@@ -29,6 +29,7 @@ def report_command(
     tuner report quickstart --out /tmp/quickstart
     """
     from tuner.cli.console import note
+    from tuner.cli.plain import plain
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.config.canonical import config_from_json
 
@@ -46,12 +47,13 @@ def report_command(
         command=row.command,
         decision_times=times,
     )
-    print(written.page)
+    print(plain(str(written.page)))
 
 
 def default_folder(name: str) -> Path:
     """`reports/<study>`; a name that is no plain folder name gets a slug and a hash instead."""
     from tuner.storage.paths import folder_name
 
-    plain_name = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None
+    # A name that ends like a slug with its hash could be another study's folder.
+    plain_name = re.fullmatch(r"[a-z0-9][a-z0-9_-]{,99}", name) and not re.search(r"-[0-9a-f]{8}$", name)
     return Path("reports") / (name if plain_name else folder_name(name))

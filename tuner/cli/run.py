@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,8 +63,10 @@ def run_command(
     tuner run studies/quickstart.yaml
     tuner run studies/quickstart.yaml round_1.num_trials=12 --workers 2
     """
-    from tuner.cli.console import warn
+    from tuner.cli.console import note, warn
     from tuner.config.load import load_study
+    from tuner.storage.file_system import read_by_others
+    from tuner.storage.patience import Patience
     from tuner.storage.store import Store
 
     refuse_no_workers(workers)
@@ -71,7 +74,9 @@ def run_command(
     loaded = load_study(study, [*(overrides or []), *asked])
     for warning in loaded.warnings:
         warn(warning)
-    store = Store.open(storage, home)
+    store = Store.open(storage, home, patience=Patience(on_wait=note))
+    if storage is None and read_by_others(store.paths.database):
+        warn(f"{store.paths.database} may be read by others; `chmod 600` it unless they are meant to")
     try:
         config = _create_or_compare(store, loaded.config, folder=loaded.folder)
         options = RunOptions(
@@ -110,7 +115,7 @@ def resume_command(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     workers: int | None
-    storage: str | None
+    storage: str | None = field(repr=False)
     share: bool
     other_numerics: bool
 
@@ -126,9 +131,12 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     """The config to run: new, or the stored one with the changes that a started study accepts (D8)."""
     from tuner.config.canonical import config_from_json, config_to_json
     from tuner.config.changes import refuse_or_merge
+    from tuner.storage.passwords import told_command
 
     if config.study not in store.study_names():
-        store.create_study(config.study, config=config_to_json(config), folder=str(folder), command=_command())
+        store.create_study(
+            config.study, config=config_to_json(config), folder=str(folder), command=told_command(sys.argv[1:])
+        )
         return config
     if not store.load(config.study, with_curves=False).decisions and not store.is_running(config.study):
         # Nothing was decided yet: a mistake in the data was found first, and may be mended.
@@ -137,17 +145,15 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     return refuse_or_merge(config_from_json(store.study(config.study).config), config, command="run")
 
 
-def _command() -> str:
-    return " ".join(["tuner", *sys.argv[1:]])
-
-
 def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:
     """Run what is left of a study and print its answer; the exit code."""
     from tuner.cli.answer import answer_lines
     from tuner.cli.plain import plain
     from tuner.errors import NoAnswer
 
-    if store.study(config.study).state not in ("finished", "no_answer"):
+    if store.study(config.study).state in ("finished", "no_answer"):
+        _complete_mirror(store, config)
+    else:
         exit_code = run_engine(store, config, options)
         if exit_code:
             return exit_code
@@ -156,8 +162,21 @@ def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:
         raise NoAnswer(f"{config.study}: no answer: {record.reason}")
     for line in answer_lines(record):
         print(plain(line))
-    print(f"evidence: tuner report {config.study}; checkpoints and TensorBoard logs are in {store.paths.home}")
+    kept = f"checkpoints and TensorBoard logs are in {store.paths.home}"
+    print(plain(f"evidence: tuner report {shlex.quote(config.study)}; {kept}"))
     return 0
+
+
+def _complete_mirror(store: Store, config: StudyConfig) -> None:
+    """A planner that was killed right after the study's end may have left Optuna's tables behind."""
+    from tuner.cli.console import warn
+    from tuner.trials.mirror import Mirror
+
+    mirror = Mirror(store.url, config)
+    try:
+        mirror.follow(store.load(config.study), warn=warn)
+    finally:
+        mirror.close()
 
 
 def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:

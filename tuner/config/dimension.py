@@ -26,7 +26,7 @@ class Dimension(Section):
     )
     integer: bool = setting(False, change="decision", description="whole numbers only")
     choices: tuple[Choice, ...] | None = setting(None, change="decision", description="a list instead of a range")
-    num_points: Annotated[int, Field(ge=2)] | None = setting(
+    num_points: Annotated[int, Field(ge=2, le=1000)] | None = setting(
         None,
         change="decision",
         description="points along a range, both ends included; for round_1.sampler: grid, and for a scientific range",

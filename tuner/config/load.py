@@ -13,7 +13,7 @@ from pathlib import Path
 from tuner.config import rules
 from tuner.config.overrides import apply_overrides
 from tuner.config.problems import Origins, raise_problems
-from tuner.config.reading import Document, ReadingError, read_text, read_yaml
+from tuner.config.reading import Document, ReadingError, can_be_kept, read_text, read_yaml
 from tuner.config.schema import StudyConfig
 from tuner.config.validation import validate
 from tuner.errors import ConfigError
@@ -48,7 +48,15 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         origins = Origins(source=source, lines=document.lines, overridden=overridden)
     config = validate(data, origins)
     raise_problems(rules.problems(config), origins)
-    return LoadedStudy(config=config, folder=path.resolve().parent, text=text, warnings=tuple(rules.warnings(config)))
+    return LoadedStudy(config=config, folder=_folder(path), text=text, warnings=tuple(rules.warnings(config)))
+
+
+def _folder(path: Path) -> Path:
+    """Where the study lies; kept with it, as text."""
+    folder = path.resolve().parent
+    if not can_be_kept(str(folder)):
+        raise ConfigError(f"{path}: the name of its folder {str(folder)!a} is not UTF-8; rename that folder")
+    return folder
 
 
 def _read(path: Path) -> tuple[str, Document]:

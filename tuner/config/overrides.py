@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuner.config.problems import COMMAND_LINE, KeyPath, Origins, Problem, dotted, raise_problems
-from tuner.config.reading import ReadingError, read_yaml
+from tuner.config.reading import ReadingError, can_be_kept, read_yaml
 from tuner.config.settings import mapping_node, node_at, value_at
 from tuner.config.wording import shown, unknown
 
@@ -48,11 +48,11 @@ class _PlacingError(Exception):
 def _parse(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     key = key.strip()
-    if not equals or not key or not all(key.split(".")):
+    if not equals or not all(key.split(".")) or not can_be_kept(key):
         raise _PlacingError((), f"{shown(override)} is not key=value; write for example training.learning_rate=1e-3")
     path: KeyPath = tuple(key.split("."))
     if not text.strip():
-        raise _PlacingError(path, f"no value after '='; give one, or {key}=null")
+        raise _PlacingError(path, f"no value after '='; give one, or {dotted(path)}=null")
     try:
         document = read_yaml(text)
     except ReadingError as found:

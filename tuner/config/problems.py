@@ -15,6 +15,8 @@ KeyPath = tuple[str | int, ...]
 
 COMMAND_LINE = "command line"
 MAX_SHOWN = 20
+MAX_PATH = 200
+"""Characters of a path that are shown: a key may be as long as a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +102,6 @@ def _line_number(line: str) -> int:
 def dotted(path: KeyPath) -> str:
     """A path as users write it: `search_space.learning_rate.low`; what would not print is escaped."""
     text = ".".join(str(part) for part in path)
+    if len(text) > MAX_PATH:
+        text = text[: MAX_PATH - 3] + "..."
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -10,16 +10,19 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import yaml
 
 from tuner.config.problems import KeyPath, Problem
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 250_000
 MAX_DEPTH = 20
-MAX_NODES = 20_000
+MAX_NODES = 5_000
 MAX_ALIASES = 100
+LARGEST_INTEGER = 2**63 - 1
+"""Whole numbers beyond it fit neither a database nor a float that they may be divided by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +35,15 @@ class Document:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of at most 1 MB.
+    """The text of a file of at most `MAX_BYTES`.
 
     Raises:
-        ReadingError: if it is missing, unreadable, too large or not UTF-8.
+        ReadingError: if it is missing, no file, unreadable, too large or not UTF-8.
     """
     try:
+        # Opening a pipe waits for whoever writes into it, for ever if nobody does.
+        if not S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise ReadingError("is no file but a device or a pipe; give the path of a study YAML")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -154,6 +160,8 @@ class _Building:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ReadingError("a key must be plain text, not a list or a mapping", line=line)
             key = key_node.value
+            if not can_be_kept(key):
+                raise ReadingError(f"the key {_shorten(key)} holds what is no text; write it plainly", line=line)
             key_path = (*path, key)
             if key in data:
                 message = f"given twice, first on line {self.lines[key_path]}; remove one of them"
@@ -178,14 +186,27 @@ def _scalar(node: yaml.Node) -> Any:
         if tag == "bool":
             return {"true": True, "false": False}[text.lower()]
         if tag == "int":
-            return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+            return _whole(text)
         if tag == "float":
             return _finite(text)
-        text.encode("utf-8")
+        if not can_be_kept(text):
+            raise ValueError
     except (ValueError, KeyError):
         kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(tag, "text")
         raise ReadingError(f"{_shorten(text)} cannot be read as {kind}; write it plainly") from None
     return text
+
+
+def can_be_kept(text: str) -> bool:
+    """Whether a database can hold the text: no halves of characters, and no NUL."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _whole(text: str) -> int:
+    value = int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if abs(value) > LARGEST_INTEGER:
+        raise ReadingError(f"{_shorten(text)} is out of range; whole numbers go up to {LARGEST_INTEGER}")
+    return value
 
 
 def _finite(text: str) -> float:

@@ -56,17 +56,18 @@ def execution_spec(config: StudyConfig, *, device: str, eval_every_steps: int) -
     """How a run of the given evaluation cadence is carried out on `device`.
 
     Checkpoints are written at every second evaluation unless the study says otherwise, and every 100 updates where each
-    update is evaluated.
+    update is evaluated. Micro-batches are the whole batch unless the study says a size.
     """
     execution = config.execution
-    every = execution.checkpoint_every_steps
+    every, micro = execution.checkpoint_every_steps, execution.micro_batch_size
     auto = 2 * eval_every_steps if eval_every_steps > 1 else CHECKPOINT_EVERY_STEPS
     return ExecutionSpec(
         device=device,
         torch_threads=execution.torch_threads,
-        micro_batch_size=execution.micro_batch_size or config.training.global_batch_size,
+        micro_batch_size=micro if isinstance(micro, int) else config.training.global_batch_size,
         checkpoint_every_steps=auto if every == "auto" else every,
         log_every_steps=execution.log_every_steps,
+        save_total_limit=execution.save_total_limit,
     )
 
 

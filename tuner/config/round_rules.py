@@ -8,6 +8,7 @@ from tuner.config.problems import KeyPath, Problem
 from tuner.config.schedule_rules import PLATEAU
 from tuner.config.schema import LaterRound, StudyConfig
 
+MAX_ROUNDS = 10
 SCHEDULE: KeyPath = ("training", "schedule")
 
 
@@ -18,6 +19,12 @@ def round_problems(config: StudyConfig) -> Iterator[Problem]:
             "stands beside rounds, of which it is the short form; remove it, and say it in the first item, rounds.0"
         )
         yield Problem(path=("round_2",), message=message, cause=("rounds",))
+        return
+    if len(config.later_rounds) > MAX_ROUNDS:
+        message = (
+            f"{len(config.later_rounds)} rounds are more than {MAX_ROUNDS}; one to three are practical, remove some"
+        )
+        yield Problem(path=("rounds",), message=message)
         return
     before, num_before = "round_1.num_trials", config.round_1.num_trials
     for place, item in enumerate(config.later_rounds):

@@ -71,7 +71,7 @@ def warnings(config: StudyConfig) -> Iterator[str]:
             )
     yield from scientific_warnings(config)
     micro, batch = config.execution.micro_batch_size, config.training.global_batch_size
-    if config.execution.device == "cpu" and micro is not None and micro < batch:
+    if config.execution.device == "cpu" and isinstance(micro, int) and micro < batch:
         yield (
             f"execution.micro_batch_size={micro} accumulates {batch // micro} micro-batches per update, which on a CPU "
             f"gives no throughput; leave it out unless memory is short, and choose training.global_batch_size={batch} "

@@ -148,7 +148,9 @@ class LearningRates(Section):
 
     low: float = setting(change="decision", description="smallest rate", gt=0)
     high: float = setting(change="decision", description="largest rate", gt=0)
-    num_rates: Annotated[int, Field(ge=3)] = setting(5, change="decision", description="points, both ends included")
+    num_rates: Annotated[int, Field(ge=3, le=1000)] = setting(
+        5, change="decision", description="points, both ends included"
+    )
 
     @model_validator(mode="after")
     def _is_range(self) -> LearningRates:
@@ -163,7 +165,7 @@ class BudgetSweep(Section):
     learning_rates: LearningRates = setting(
         LearningRates(low=1e-4, high=1e-2), change="decision", description="the grid"
     )
-    max_widenings: Annotated[int, Field(ge=0)] = setting(
+    max_widenings: Annotated[int, Field(ge=0, le=20)] = setting(
         3, change="decision", description="times the grid may grow past its edge"
     )
     stop_when_dominated: bool = setting(
@@ -212,7 +214,7 @@ class Round1(Section):
         description="gain that is worth twice the budget, as a share of the value; the probe's mean must exceed it",
         ge=0,
     )
-    max_adjustments: Annotated[int, Field(ge=0)] = setting(
+    max_adjustments: Annotated[int, Field(ge=0, le=20)] = setting(
         2, change="decision", description="doublings of the budget after the sweep"
     )
     decay_shares: tuple[Annotated[float, Field(gt=0, le=0.5)], ...] = setting(
@@ -231,7 +233,7 @@ class LaterRound(Section):
     num_seeds: Positive = setting(
         2, change="decision", description="seeds per point; each further seed is a trunk of its own"
     )
-    budget_multiple: Annotated[float, Field(ge=1)] | Literal["auto"] = setting(
+    budget_multiple: Annotated[float, Field(ge=1, le=1000)] | Literal["auto"] = setting(
         "auto",
         change="decision",
         description="budget as a multiple of that of the round before; auto: 2 if longer training was shown to gain, "
@@ -281,13 +283,26 @@ class Execution(Section):
         "auto", change="execution", description="auto: cuda if there is one"
     )
     torch_threads: Positive = setting(1, change="execution", description="threads per worker; part of a run's numerics")
-    micro_batch_size: Positive | None = setting(
-        None,
+    micro_batch_size: Positive | Literal["auto"] | None = setting(
+        "auto",
         change="execution",
-        description="examples per forward pass; must divide global_batch_size; default: all of it",
+        description="examples per forward pass; must divide global_batch_size; auto: all of it, halved when memory "
+        "runs out; null: all of it",
     )
     checkpoint_every_steps: Positive | Literal["auto"] = setting(
         "auto", change="execution", description="full-state checkpoints; auto: every second evaluation"
+    )
+    save_total_limit: Positive = setting(
+        1,
+        change="execution",
+        description="newest full-state checkpoints that a trial keeps, beside those for planned forks; with more than "
+        "one, a damaged file costs no more than the steps since the one before",
+    )
+    retention: Literal["extendable", "answer"] = setting(
+        "extendable",
+        change="execution",
+        description="checkpoints of a finished study; extendable: the newest, the last and planned forks in full, the "
+        "best as weights; answer: only the best weights of the best trial of each phase",
     )
     log_every_steps: Positive = setting(20, change="presentation", description="updates between TensorBoard scalars")
 
@@ -355,7 +370,7 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> StudyConfig:
         micro, batch = self.execution.micro_batch_size, self.training.global_batch_size
-        if micro is not None and batch % micro:
+        if isinstance(micro, int) and batch % micro:
             raise ValueError(
                 f"execution.micro_batch_size={micro} does not divide training.global_batch_size={batch}; "
                 f"use a divisor of {batch}"

@@ -11,15 +11,13 @@ import math
 from typing import Any
 
 from tuner.config.problems import KeyPath, dotted
+from tuner.config.reading import LARGEST_INTEGER
 from tuner.config.settings import Node, node_at, root, sibling_names, suggest, variants
 
 DERIVED_BUDGETS = frozenset(
     ["max_train_steps", "epochs", "num_epochs", "num_steps", "total_steps", "train_steps", "num_train_epochs"]
 )
 """Names under which people give a budget by hand; here it is derived (DESIGN.md, promise 1)."""
-
-LARGEST_INTEGER = 2**63 - 1
-"""Whole numbers that are written as `1e30` are read up to this one."""
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

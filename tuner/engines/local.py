@@ -10,14 +10,14 @@ import threading
 from types import FrameType
 from typing import Protocol
 
-from tuner.engines.pool import WorkerPool
+from tuner.engines.pool import Death, WorkerPool
 from tuner.engines.progress import Snapshot, Speedometer
 from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError
 from tuner.records import Conclude, Decision, Evaluation, GiveUp, Move, StudyRecord, Wait
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
 from tuner.trials.heartbeat import Heartbeat
-from tuner.trials.messages import AtStep, Crashed, Left, Ready, Refused, Score, Scored, Wake
+from tuner.trials.messages import AtStep, Crashed, Left, Ready, Refused, Score, Scored, Wake, Warned
 from tuner.trials.planner import Planner
 
 POLL_SECONDS = 0.25
@@ -76,10 +76,15 @@ class LocalEngine:
         # What is ignored stays so: under nohup a study outlives its terminal.
         heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._on_signal) for number in heard}
+        self._store.patience.is_over = lambda: bool(self._signal)
         try:
             with Heartbeat(self._store, self._lease, on_lost=self._lost.set):
                 self._pool.start()
                 return self._loop()
+        except TryAgainLater:
+            if self._signal:
+                raise Interrupted(self._signal) from None
+            raise
         finally:
             self._pool.stop()
             for number, handler in before.items():
@@ -97,7 +102,7 @@ class LocalEngine:
         while self._planner.needs_facts():
             self._listen()
         while True:
-            move, record = self._planner.advance()
+            move, record = self._store.patience.work(self._planner.advance)
             self._show(record)
             if isinstance(move, Conclude):
                 return self._finish(move, self._test_rows(move))
@@ -151,8 +156,8 @@ class LocalEngine:
         changed = False
         for _, message in heard:
             changed |= self._take(message)
-        for pid in died:
-            self._mourn(pid)
+        for death in died:
+            self._mourn(death)
             changed = True
         if self._signal:
             raise Interrupted(self._signal)
@@ -171,6 +176,8 @@ class LocalEngine:
             return self._speed.at_step(message.trial, message.step)
         elif isinstance(message, Crashed):
             self._observer.warned(self._about_crash(message))
+        elif isinstance(message, Warned):
+            self._observer.warned(message.message)
         elif isinstance(message, Scored):
             self._test = message.evaluations
         return isinstance(message, Left | Crashed)
@@ -181,17 +188,19 @@ class LocalEngine:
         is_new, self._crashes = line not in self._crashes, self._crashes | {line}
         return f"trial {message.trial} crashed: {message.message if is_new else line}"
 
-    def _mourn(self, pid: int) -> None:
+    def _mourn(self, death: Death) -> None:
         """A worker died: count it against its trial, and start another (D6)."""
         if self._signal:
             return
         self._idle_deaths += 1
-        self._store.note_death(self._lease, pid)
+        reason = f"its worker process {death.how}"
+        self._store.patience.work(lambda: self._store.note_death(self._lease, death.pid, reason))
         if self._idle_deaths > MAX_IDLE_DEATHS:
             raise TunerError(
-                f"{self._idle_deaths} workers died one after the other without a word; the last was process {pid}"
+                f"{self._idle_deaths} workers died one after the other without a word; the last, process {death.pid}, "
+                f"{death.how}"
             )
-        self._observer.warned(f"worker process {pid} died; another takes its place")
+        self._observer.warned(f"worker process {death.pid} {death.how}; another takes its place")
         self._pool.start()
 
     def _show(self, record: StudyRecord) -> None:

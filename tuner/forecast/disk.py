@@ -39,7 +39,7 @@ def checkpoint_bytes(config: StudyConfig, plan: Sequence[PlannedPhase]) -> int |
     reserved = len(config.round_1.decay_shares) if config.round_1.adjust != "none" else 0
     total = 0
     for phase in plan:
-        states = 1 if phase.name == SWEEP else KEPT_STATES + reserved
+        states = (1 if phase.name == SWEEP else KEPT_STATES + reserved) + config.execution.save_total_limit - 1
         num_weights = 0 if phase.name == SWEEP else states + 1
         total += phase.max_trials * ((states + FILES_BEING_REPLACED) * full + num_weights * weights)
     return total

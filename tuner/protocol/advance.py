@@ -84,12 +84,12 @@ def next_move(
     if config.limits.study_hours is not None and study.phases:
         if isinstance(move, OpenPhase):
             move = _within_hours(config, study, move, sharing=sharing, measured=measured)
-        elif isinstance(move, AddTrials) and is_widening(move):
-            told = cut_widening(config, study, move, measured)
+        elif isinstance(move, AddTrials):
+            told = _cut_addition(config, study, move, measured)
             if told is not None:
                 narrow = replace(study, decisions=(*study.decisions, told))
                 after = next_move(config, facts, narrow, sharing=sharing, measured=measured)
-                assert not isinstance(after, Wait), "all trials of a phase have ended before it is widened"
+                assert not isinstance(after, Wait), "all trials of a phase have ended before others join it"
                 return replace(after, decisions=(told, *after.decisions))
     return with_proposals(config, study, with_collapsed(facts, study, move))
 
@@ -190,8 +190,7 @@ def _within_hours(
         return replace(end, decisions=(*passed, fitting, *end.decisions))
     needed, each = steps_of(move), move.plan.max_train_steps
     if kind == INSTABILITY_PROBE:
-        # Asked for beside a round 1 that can be judged, never in its place.
-        needed += min(config.round_1.num_trials, MIN_FEASIBLE_TRIALS) * derived_budget(study, study.phase(SWEEP))
+        needed += _least_of_round_1(config, study)
     if kind == "cooldown" or fits(config, measured, needed, longest=each):
         return with_cost(config, move, measured)
     skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed, longest=each)
@@ -210,6 +209,24 @@ def _within_hours(
         after = _within_hours(config, study, after, sharing=sharing, measured=measured)
     assert isinstance(after, OpenPhase | Conclude | GiveUp)
     return replace(after, decisions=(skipped, *after.decisions))
+
+
+def _cut_addition(config: StudyConfig, study: StudyRecord, move: AddTrials, measured: Measured) -> Decision | None:
+    """The decision to leave out what would join an open phase, None if it fits."""
+    if is_widening(move):
+        return cut_widening(config, study, move, measured)
+    if move.phase != INSTABILITY_PROBE:
+        return None
+    each = move.trials[0].spec.max_train_steps
+    needed = each + _least_of_round_1(config, study)
+    if fits(config, measured, needed, longest=each):
+        return None
+    return cut(move.phase, "no longer warmup is tried", config, measured, num_steps=needed, longest=each)
+
+
+def _least_of_round_1(config: StudyConfig, study: StudyRecord) -> int:
+    """Steps of a round 1 that can be judged: the early probe is asked for beside it, never in its place."""
+    return min(config.round_1.num_trials, MIN_FEASIBLE_TRIALS) * derived_budget(study, study.phase(SWEEP))
 
 
 def _adjusted(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord]) -> Move | None:

@@ -16,6 +16,7 @@ from tuner.analysis.divergence import largest_rise
 from tuner.analysis.instability import CONSTANT_AFTER, Warmup, ends_like_a_constant, warmups_to_try
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import StudyConfig
+from tuner.protocol.generations import CUT
 from tuner.protocol.instability import CITED
 from tuner.protocol.runs import sweep_trial, warmup_steps
 from tuner.protocol.words import json_safe, number, steps
@@ -70,9 +71,14 @@ def advance_instability_probe(
     latest, tried = phase.trials[-1], len(phase.trials) - 1
     warmups = warmups_to_try(of.budget, longer_than=present)
     is_unstable = latest.outcome is not None and latest.outcome.kind == "infeasible"
-    if is_unstable and tried < len(warmups):
+    if is_unstable and tried < len(warmups) and not _is_cut(study):
         return _try(config, facts, phase, of=of, warmup=warmups[tried])
     return _close(study, phase, of=of, warmups=warmups, constant_loss=facts.constant_loss)
+
+
+def _is_cut(study: StudyRecord) -> bool:
+    """Whether it was decided that no longer warmup is tried, for want of hours."""
+    return any((decision.kind, decision.phase) == (CUT, INSTABILITY_PROBE) for decision in study.decisions)
 
 
 def planned_steps(config: StudyConfig, budget: int) -> tuple[int, int]:
@@ -146,7 +152,7 @@ def _close(
     if len(phase.trials) > 1:
         works = warmups[len(phase.trials) - 2] if latest.is_feasible else None
     if verdict == "unstable":
-        told += f"; {_about_warmups(phase, works, of=of)}"
+        told += f"; {_about_warmups(phase, works, of=of, is_cut=_is_cut(study))}"
     numbers: dict[str, Json] = {
         "learning_rate": probe.spec.learning_rate,
         "best_rate": of.best_rate,
@@ -197,7 +203,7 @@ def _how(trial: TrialRecord) -> str:
     return f"{trial.outcome.reason} at step {trial.last_step:,}"
 
 
-def _about_warmups(phase: PhaseRecord, works: Warmup | None, *, of: Probed) -> str:
+def _about_warmups(phase: PhaseRecord, works: Warmup | None, *, of: Probed, is_cut: bool) -> str:
     tried = ", ".join(f"{trial.spec.schedule.warmup_steps:,}" for trial in phase.trials[1:])
     if works is not None:
         more = ", more than 5 % of the budget: raise it" if works.asks_for_more else ""
@@ -206,6 +212,9 @@ def _about_warmups(phase: PhaseRecord, works: Warmup | None, *, of: Probed) -> s
             f"{of.budget:,} + {works.warmup_steps:,} = {steps(works.max_train_steps)}{more}); a recipe change needs a "
             "new study name"
         )
+    if is_cut:
+        told = f"; {tried} did not work" if tried else ""
+        return f"no longer warmup is tried for want of hours{told}; try clipping or lower rates"
     if not tried:
         return f"no longer warmup is within 10 % of the budget of {steps(of.budget)}; try clipping or lower rates"
     return f"no warmup within 10 % of the budget of {steps(of.budget)} works ({tried}); try clipping or lower rates"

@@ -42,6 +42,19 @@ def crash_reasons(trials: tuple[TrialRecord, ...]) -> str:
     return ", ".join(dict.fromkeys(reasons))
 
 
+def why_no_weights(trial: TrialRecord) -> str:
+    """Why no weights of a trial's best step were kept."""
+    if trial.phase == "budget_sweep":
+        return "the sweep keeps no best weights"
+    fork = trial.forked_from
+    if fork is not None and trial.best_step is not None and trial.best_step <= fork.step:
+        return (
+            f"it lies in the past shared with trial {fork.trial}, which kept at most those of its own best step; "
+            "with --no-sharing a study under another name keeps them"
+        )
+    return "or not yet, while it runs"
+
+
 def json_safe(value: Json) -> Json:
     """The same data with lists for tuples and null for what JSON cannot hold."""
     if isinstance(value, float):

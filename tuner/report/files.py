@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import os
 import re
@@ -11,10 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tuner.errors import HomeError
+from tuner.errors import HomeError, is_disk_full
+from tuner.failpoints import failpoint
 from tuner.report.section import Table
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet run a cell, in full width too."""
 
 
 def write_atomically(path: Path, data: bytes) -> Path:
@@ -26,14 +27,18 @@ def write_atomically(path: Path, data: bytes) -> Path:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("report.before_write")
         with open(beside, "wb") as file:
             file.write(data)
             file.flush()
+            failpoint("report.before_fsync")
             os.fsync(file.fileno())
+        failpoint("report.before_rename")
         os.replace(beside, path)
+        failpoint("report.after_rename")
     except OSError as error:
         # A full disk is no mistake of the user's: the command line has its own words for it.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise
         raise HomeError(
             f"--out: {path} cannot be written ({error.strerror}); choose another folder with --out"
@@ -59,7 +64,7 @@ def as_csv(table: Table) -> bytes:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([_plain(column) for column in table.columns])
     writer.writerows([_plain(value) for value in row] for row in table.rows)
-    return buffer.getvalue().encode("utf-8")
+    return buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
 def file_name(name: str) -> str:

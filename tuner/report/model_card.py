@@ -12,6 +12,7 @@ from typing import Any
 
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, Evaluation, RunSpec, ScheduleSpec, StudyRecord, TrialRecord
+from tuner.report.plain import plain
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import Lengths, number, outcome_text, params_text, value_text
 
@@ -63,8 +64,8 @@ def model_card(exported: Exported) -> str:
 
 
 def code(value: object) -> str:
-    """A value as an inline code span of a table: no backtick, bar or line break can end it."""
-    text = re.sub(r"[\s`|]+", " ", str(value)).strip()
+    """A value as an inline code span of a table: no backtick, bar or line break can end it, nothing in it is obeyed."""
+    text = plain(re.sub(r"[\s`|]+", " ", str(value)).strip())
     return f"`{text or '(empty)'}`"
 
 
@@ -79,7 +80,7 @@ def _opening(exported: Exported) -> str:
     lengths = Lengths.of(exported.study)
     lines = [
         f"The weights after {lengths.text(trial.best_step or 0)}, the best step of trial {trial.trial} "
-        f"({code(trial.phase)}, {outcome_text(trial)}), trained for {lengths.text(trial.spec.max_train_steps)}."
+        f"({code(trial.phase)}, {code(outcome_text(trial))}), trained for {lengths.text(trial.spec.max_train_steps)}."
     ]
     if found is None:
         lines.append("The study has no answer yet.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import struct
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from tuner.report.plain import plain_page
 from tuner.report.section import Section
 from tuner.report.wording import number
 
@@ -30,7 +33,10 @@ def render_page(
     environment.tests |= {"number_cell": is_number, "time_cell": is_time}
     images = {name: _image(data) for name, data in pictures.items()}
     template = environment.get_template("report.html.jinja")
-    return template.render(title=title, sections=sections, images=images, status=status, footer=footer)
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    shown = {"title": title, "sections": sections, "images": images, "status": status, "footer": footer}
+    page = template.render(**shown, style=style, style_hash=_hash(style))
+    return plain_page(page)
 
 
 def cell(value: Any) -> str:
@@ -55,6 +61,11 @@ def is_time(value: Any) -> bool:
 def anchor(title: str) -> str:
     """A title as a fragment that a link can name."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _hash(style: str) -> str:
+    """What the content security policy names the page's own style by; no other applies."""
+    return base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
 
 
 def _image(data: bytes) -> dict[str, str]:

@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
+from tuner.report.plain import plain_json
 
 STEP_ACCOUNTS = ("requested", "executed", "shared", "recomputed", "overshoot", "stage_tree")
 TIME_ACCOUNTS = ("train", "eval", "checkpoint", "setup")
 
 
 def as_text(payload: Any) -> str:
-    """JSON for people and programs; NaN is refused, keys keep their order."""
-    return json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False)
+    """JSON for people and programs: NaN is refused, keys keep their order, what does not print is escaped."""
+    return plain_json(json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def status_payload(study: StudyRecord, bill: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, and_, delete, insert, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from tuner.records import Curve, Direction
 from tuner.storage.clock import timestamp
 from tuner.storage.rows import NewCheckpoint, StoredCheckpoint, checkpoint_of
 from tuner.storage.tables import checkpoints, pins
+
+WITHOUT_MODEL = ("budget_sweep", "instability_probe")
+"""Phases among whose trials no model is ever chosen: they keep no best weights."""
 
 
 def insert_row(
@@ -51,10 +54,22 @@ def within_reach(connection: Connection, trial: int) -> tuple[StoredCheckpoint, 
     return _select(connection, or_(checkpoints.c.trial_id == trial, checkpoints.c.id.in_(pinned)))
 
 
-def weights_at(connection: Connection, trial: int, step: int | None) -> StoredCheckpoint | None:
-    """A file within the trial's reach that holds its weights at `step`; one of weights alone if there is one."""
+def weights_at(connection: Connection, trial: int, step: int | None) -> list[StoredCheckpoint]:
+    """The files within the trial's reach that hold its weights at `step`; first those of weights alone."""
     files = [file for file in within_reach(connection, trial) if file.global_step == step]
-    return min(files, key=lambda file: (file.kind != "weights", file.trial != trial, -file.id), default=None)
+    return sorted(files, key=lambda file: (file.kind != "weights", file.trial != trial, -file.id))
+
+
+def of_recipe(connection: Connection, static_digest: str, *, until: int) -> tuple[StoredCheckpoint, ...]:
+    """Full states up to a step of all runs with a static recipe, by step."""
+    return _select(
+        connection,
+        and_(
+            checkpoints.c.kind == "full",
+            checkpoints.c.static_digest == static_digest,
+            checkpoints.c.global_step <= until,
+        ),
+    )
 
 
 def pin(connection: Connection, trial: int, files: Iterable[StoredCheckpoint]) -> None:
@@ -76,21 +91,27 @@ def delete_beyond(connection: Connection, trial: int, step: int) -> list[str]:
 
 
 def retain(
-    connection: Connection, trial: int, *, keep_steps: Collection[int], objective: Curve, direction: Direction
+    connection: Connection,
+    trial: int,
+    *,
+    keep_steps: Collection[int],
+    num_newest: int,
+    objective: Curve,
+    direction: Direction,
 ) -> list[str]:
     """Drop what is no longer needed of a trial's own checkpoints; the paths to unlink.
 
-    Kept are: the newest full state and those at `keep_steps`; the weights that are the best at or before each of them,
-    so that a resume finds its best so far; the weights of the best step; and whatever is pinned.
+    Kept are: the `num_newest` newest full states and those at `keep_steps`; the weights that are the best at or before
+    each of them, so that a resume finds its best so far; the weights of the best step; and whatever is pinned.
     """
     from tuner.analysis.best_steps import best  # numpy stays unloaded where nothing is written
 
     files = of_trial(connection, trial)
     pinned = _pinned(connection, files)
     full = [file for file in files if file.kind == "full"]
-    newest = max((file.global_step for file in full), default=None)
+    newest = sorted(file.global_step for file in full)[-num_newest:]
     kept_full = [
-        file for file in full if file.global_step in keep_steps or file.global_step == newest or file.id in pinned
+        file for file in full if file.global_step in keep_steps or file.global_step in newest or file.id in pinned
     ]
     best_steps = {
         found[0]

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, select, update
 
 from tuner.records import TrialState
-from tuner.storage import attempts, endings
+from tuner.storage import attempts, endings, trunks
 from tuner.storage.clock import now
 from tuner.storage.leases import FREE, Lease, fence, is_alive, owner_of, take
 from tuner.storage.owners import Owner
@@ -21,18 +21,26 @@ from tuner.storage.tables import phases, studies, trials
 MAX_ATTEMPTS = 3
 """Deaths in a row, without a new checkpoint between them, that end a trial as crashed."""
 
-_LEASED: tuple[Column[Any], ...] = tuple(
-    trials.c[name]
-    for name in ("id", "study_id", "phase_id", "state", "num_deaths", "lease_epoch", "lease_expires", "lease_owner")
+_LEASED: tuple[Column[Any], ...] = (
+    *(trials.c[name] for name in ("id", "study_id", "phase_id", "state", "spec")),
+    *(trials.c[name] for name in ("num_deaths", "lease_epoch", "lease_expires", "lease_owner")),
+    phases.c.plan,
 )
-"""What a claim looks at: polling workers need not read every spec."""
+"""What a claim looks at."""
 
 
-def claim(connection: Connection, study: Row[Any], owner: Owner) -> Claim | None:
-    """Lease the first trial of the open phases that waits or whose owner is gone; None if there is none."""
+def claim(connection: Connection, study: Row[Any], owner: Owner, *, share: bool) -> Claim | None:
+    """Lease the first trial of the open phases that waits or whose owner is gone; None if there is none.
+
+    With `share`, those that others will start from come first, and their dependants wait for them (see `trunks`).
+    """
     at = now(connection)
-    for row in _open_trials(connection, study.id):
-        if row.state == "running" and (is_alive(row, at) or _bury(connection, row, at) == "ended"):
+    rows = _open_trials(connection, study.id)
+    running = [row for row in rows if row.state == "running" and is_alive(row, at)]
+    alive = {row.id for row in running}
+    free = [row for row in rows if row.id not in alive]
+    for row in trunks.in_order(connection, study.id, free=free, running=running) if share else free:
+        if row.state == "running" and _bury(connection, row, at) == "ended":
             continue
         lease = take(connection, row, kind="trial", owner=owner, at=at)
         fresh = connection.execute(select(trials).where(trials.c.id == row.id)).one()
@@ -41,18 +49,21 @@ def claim(connection: Connection, study: Row[Any], owner: Owner) -> Claim | None
     return None
 
 
-def fail(connection: Connection, lease: Lease, reason: str) -> TrialState:
-    """An exception in training: back to waiting, or ended as crashed after too many.
+def fail(connection: Connection, lease: Lease, reason: str, *, is_final: bool) -> TrialState:
+    """An exception in training: back to waiting, or ended as crashed after too many, or at once if it `is_final`.
 
     Raises:
         LeaseLost: if the lease was taken over.
     """
     row = fence(connection, lease)
     attempts.end(connection, row.id, epoch=lease.epoch, how="failed")
+    if is_final:
+        endings.crash(connection, row.id, reason=reason)
+        return "ended"
     return _count_death(connection, row, reason)
 
 
-def note_death(connection: Connection, lease: Lease, pid: int) -> int | None:
+def note_death(connection: Connection, lease: Lease, pid: int, reason: str) -> int | None:
     """The planner saw a worker of this host die: count it against the trial that it held, and return that trial.
 
     Raises:
@@ -64,7 +75,7 @@ def note_death(connection: Connection, lease: Lease, pid: int) -> int | None:
         owner = owner_of(row)
         if owner.pid == pid and owner.is_provably_dead():
             attempts.end(connection, row.id, epoch=row.lease_epoch, how="died")
-            _count_death(connection, row, "its worker process died")
+            _count_death(connection, row, reason)
             return int(row.id)
     return None
 
@@ -80,11 +91,14 @@ def _open_trials(connection: Connection, study: int) -> list[Row[Any]]:
 
 
 def _bury(connection: Connection, row: Row[Any], at: float) -> TrialState:
-    """The owner is gone. It counts as a crash only if it is provably dead while the study's planner lives."""
+    """The owner is gone. It counts as a crash only if it is provably dead while the planner that started it lives.
+
+    That one may see it a moment later, when the trial is another's already.
+    """
     attempts.end(connection, row.id, epoch=row.lease_epoch, how="died")
     study = connection.execute(select(studies).where(studies.c.id == row.study_id)).one()
     owner = owner_of(row)
-    if owner.is_provably_dead() and is_alive(study, at):
+    if owner.is_provably_dead() and is_alive(study, at) and owner.is_child_of(owner_of(study)):
         return _count_death(connection, row, "its worker process died")
     return "waiting"
 

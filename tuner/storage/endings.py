@@ -5,7 +5,7 @@ Rule: an ended trial has an outcome, no lease, and numbers that agree with its r
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from tuner.records import EvalSpec, Outcome
 from tuner.storage import attempts, evaluations
@@ -48,3 +48,18 @@ def objective_of(connection: Connection, trial: int) -> EvalSpec:
         select(phases.c.plan).join(trials, trials.c.phase_id == phases.c.id).where(trials.c.id == trial)
     ).scalar_one()
     return plan_of(plan).eval
+
+
+def first_fit(connection: Connection, study: int, *, phase: str) -> int | None:
+    """The earliest step at which a trial of a phase fitted."""
+    step: int | None = connection.execute(
+        select(func.min(trials.c.last_step))
+        .join(phases, phases.c.id == trials.c.phase_id)
+        .where(
+            phases.c.study_id == study,
+            phases.c.name == phase,
+            trials.c.outcome == "complete",
+            trials.c.reason == "fitted",
+        )
+    ).scalar()
+    return step

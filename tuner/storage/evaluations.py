@@ -47,6 +47,13 @@ def delete_beyond(connection: Connection, trial: int, step: int) -> None:
     connection.execute(delete(evals).where(evals.c.trial_id == trial, evals.c.global_step > step))
 
 
+def delete_up_to(connection: Connection, trial: int, step: int) -> None:
+    """Drop the rows of a trial up to `step`, its test score excepted."""
+    connection.execute(
+        delete(evals).where(evals.c.trial_id == trial, evals.c.global_step <= step, evals.c.split != TEST)
+    )
+
+
 def keep_only(connection: Connection, trial: int, steps: Iterable[int]) -> None:
     """Drop rows that are not at the trial's own steps: the last step of an earlier, shorter target (D7)."""
     wanted = set(steps)

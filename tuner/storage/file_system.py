@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
-from tuner.errors import HomeError
+from tuner.errors import HomeError, TryAgainLater, is_disk_full
 
 NETWORK_FILE_SYSTEMS = frozenset(
     (
@@ -19,23 +20,57 @@ NETWORK_FILE_SYSTEMS = frozenset(
     )
 )
 
+SMALL_FILE_BYTES = 64 * 1024
+
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+PRIVATE_FOLDERS = ("checkpoints", "data", "tensorboard")
+"""Everything in a home folder but the database, which is a private file."""
+
 
 def prepare_home(home: Path) -> None:
     """Create a home folder that only its owner can read, or check that an existing one can be written.
 
+    An existing one that others may read keeps its rights: it may hold more than studies.
+
     Raises:
         HomeError: if it is a file, cannot be created, or cannot be written.
     """
-    if home.exists() and not home.is_dir():
-        raise HomeError(f"--home {home} is a file; it must be a folder: name another one with --home")
+    refuse_unusable_home(home)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(home.stat().st_mode) & OTHERS:
+            # A folder that was there keeps its rights; what a study writes into it is private all the same.
+            for name in PRIVATE_FOLDERS:
+                (home / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
+        _wait_for_space(error, home)
         raise HomeError(
             f"--home {home} cannot be created ({error.strerror}); name a folder that you may write to with --home"
         ) from error
+    refuse_unusable_home(home)
+
+
+def refuse_unusable_home(home: Path) -> None:
+    """Stop before a home that is no folder, or cannot be written; one that does not exist yet is fine.
+
+    Raises:
+        HomeError: if it is a file, or cannot be written.
+    """
+    if not home.exists():
+        return
+    if not home.is_dir():
+        raise HomeError(f"--home {home} is a file; it must be a folder: name another one with --home")
     if not os.access(home, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise HomeError(f"--home {home} cannot be written; change its permissions, or name another folder with --home")
+
+
+def read_by_others(path: Path) -> bool:
+    """Whether a file that was there before lets others read it: it is left so, for who shares a study on purpose."""
+    try:
+        return bool(stat.S_IMODE(path.stat().st_mode) & OTHERS)
+    except OSError:
+        return False
 
 
 def create_private_file(path: Path) -> None:
@@ -47,6 +82,7 @@ def create_private_file(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
+        _wait_for_space(error, path)
         raise HomeError(
             f"database {path} cannot be written ({error.strerror}); change its permissions, or name another folder "
             "with --home"
@@ -69,6 +105,20 @@ def refuse_network_file_system(path: Path) -> None:
             f"database {path} lies on a network file system ({kind}), where SQLite's locks fail; use a local disk "
             "(--home), or PostgreSQL (--storage postgresql://...)"
         )
+
+
+def has_no_space(folder: Path) -> bool:
+    """Whether not even a small file has room there now; False if that cannot be told."""
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < SMALL_FILE_BYTES or (room.f_files > 0 and room.f_favail == 0)
+
+
+def _wait_for_space(error: OSError, path: Path) -> None:
+    if is_disk_full(error):
+        raise TryAgainLater(f"the disk is full: {path} cannot be created; free some space and run the command again")
 
 
 def file_system_kind(path: Path, mountinfo: str) -> str | None:

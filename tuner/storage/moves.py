@@ -26,7 +26,7 @@ from tuner.records import (
     Wait,
     to_json,
 )
-from tuner.storage import attempts, checkpoints, endings, evaluations
+from tuner.storage import attempts, checkpoints, endings, evaluations, retention
 from tuner.storage.clock import timestamp
 from tuner.storage.rows import dump, plan_of, spec_of
 from tuner.storage.tables import decisions, phases, studies, trials
@@ -58,6 +58,7 @@ def apply(connection: Connection, study: int, move: Move) -> list[str]:
             connection.execute(
                 update(studies).where(studies.c.id == study).values(state="finished", reason=None, answer=answer)
             )
+            gone = retention.keep_answer_only(connection, _name(connection, study))
         case GiveUp():
             connection.execute(
                 update(studies).where(studies.c.id == study).values(state="no_answer", reason=move.reason)
@@ -65,6 +66,10 @@ def apply(connection: Connection, study: int, move: Move) -> list[str]:
             gone = _close_without_answer(connection, study, move)
     _add_decisions(connection, study, move.decisions)
     return gone
+
+
+def _name(connection: Connection, study: int) -> str:
+    return str(connection.execute(select(studies.c.name).where(studies.c.id == study)).scalar_one())
 
 
 def _open_phase(connection: Connection, study: int, move: OpenPhase) -> None:
@@ -121,6 +126,9 @@ def _raise_target(connection: Connection, phase: Row[Any], move: RaiseTarget) ->
             .where(trials.c.id == trial)
             .values(state="waiting", spec=to_json(spec), max_train_steps=spec.max_train_steps)
         )
+        # The last step of the shorter target is none of this run's, unless its cadence meets it (D7).
+        evaluations.keep_only(connection, trial, spec.eval_steps())
+        evaluations.summarise(connection, trial, plan_of(phase.plan).eval)
     target = max(phase.max_train_steps, move.max_train_steps)
     plan = replace(plan_of(phase.plan), max_train_steps=target)
     connection.execute(update(phases).where(phases.c.id == phase.id).values(max_train_steps=target, plan=to_json(plan)))

@@ -7,22 +7,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from tuner.errors import HomeError
 from tuner.storage.database import Database, parse_url
 from tuner.storage.file_system import create_private_file, prepare_home, refuse_network_file_system
+from tuner.storage.passwords import without_password
+from tuner.storage.patience import Patience
 from tuner.storage.upgrade import upgrade
 
 
-def open_database(url: str | None, home: Path, *, default: Path, create: bool) -> Database:
+def open_database(
+    url: str | None, home: Path, *, default: Path, create: bool, patience: Patience | None = None
+) -> Database:
     """The database at `url`, or the SQLite file `default` of the home folder, at this release's schema.
 
     Raises:
         HomeError: the place cannot be used, holds a newer schema, or (without `create`) holds no studies yet.
         TryAgainLater: the database is away.
     """
-    parsed = parse_url(url or f"sqlite:///{default}")
-    place = parsed.render_as_string(hide_password=True) if url else str(home / default.name)
-    database = Database(parsed, place=place)
+    # A path is no part of a URL's text: it may hold a `?` or a `%`.
+    parsed = parse_url(url) if url else URL.create("sqlite", database=_named_in_utf8(default))
+    place = without_password(parsed) if url else str(home / default.name)
+    database = Database(parsed, place=place, patience=patience)
     if database.file is not None:
         refuse_network_file_system(database.file)
     if create:
@@ -36,3 +43,15 @@ def open_database(url: str | None, home: Path, *, default: Path, create: bool) -
             "or name the folder of your studies with --home"
         )
     return database
+
+
+def _named_in_utf8(default: Path) -> str:
+    """The path as text.
+
+    Raises:
+        HomeError: if it is none: the file's name is given to others as part of a URL.
+    """
+    try:
+        return str(default).encode("utf-8").decode()
+    except UnicodeEncodeError:
+        raise HomeError(f"--home: the path {str(default)!a} is not UTF-8; name another folder") from None

@@ -18,13 +18,17 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A process. `process_started` is in clock ticks since boot, empty where the system does not tell."""
+    """A process. `process_started` is in clock ticks since boot, empty where the system does not tell.
+
+    `parent` is the process that started it, as `pid/process_started`.
+    """
 
     host_boot_id: str
     hostname: str
     pid: int
     process_started: str
     label: str
+    parent: str = ""
 
     @classmethod
     def of_this_process(cls, label: str) -> Self:
@@ -35,7 +39,12 @@ class Owner:
             pid=os.getpid(),
             process_started=_started(os.getpid()) or "",
             label=label,
+            parent=f"{os.getppid()}/{_started(os.getppid()) or ''}",
         )
+
+    def is_child_of(self, other: Owner) -> bool:
+        """Whether that very process started this one, and so sees it die."""
+        return self.host_boot_id == other.host_boot_id and self.parent == f"{other.pid}/{other.process_started}"
 
     def is_provably_dead(self) -> bool:
         """True only if this very process can no longer write anything."""

@@ -86,7 +86,7 @@ def _become_fork(
     evaluations.summarise(connection, trial, objective)
     best_step = connection.execute(select(trials.c.best_step).where(trials.c.id == trial)).scalar()
     weights = checkpoints.weights_at(connection, file.trial, best_step)
-    checkpoints.pin(connection, trial, [file] if weights is None else [file, weights])
+    checkpoints.pin(connection, trial, [file, *weights[:1]])
     _set_fork(connection, trial, Fork(file.trial, file.global_step))
     return gone
 

@@ -32,15 +32,15 @@ def upgrade(database: Database, *, create: bool) -> bool:
     """
     with database.read() as connection:
         version = stored_version(connection)
-    _refuse_newer(version, database.place)
+    refuse_newer(version, database.place)
     if version == SCHEMA_VERSION:
         return True
     if version is None and not create:
         return False
-    with database.write() as connection:
+    with database.write("upgrade") as connection:
         # Again, now that no other can be upgrading.
         version = stored_version(connection)
-        _refuse_newer(version, database.place)
+        refuse_newer(version, database.place)
         if version != SCHEMA_VERSION:
             _run_migrations(connection)
     return True
@@ -72,7 +72,12 @@ def _run_migrations(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _refuse_newer(version: str | None, place: str) -> None:
+def refuse_newer(version: str | None, place: str) -> None:
+    """Stop before a database that a newer tuner wrote.
+
+    Raises:
+        HomeError: if `version` is later than this release's.
+    """
     if version is not None and version > SCHEMA_VERSION:
         raise HomeError(
             f"database {place} has schema {version}, but tuner {__version__} knows schemas up to {SCHEMA_VERSION}; "

@@ -1,18 +1,13 @@
 """Checkpoint files: safetensors with canonical JSON under one metadata key; no pickle.
 
-The one rule: a name in the file system is a whole file. Write beside it, fsync, rename, fsync the folder. With one
-metadata key equal states give equal bytes (with two or more safetensors orders them at random).
+The one rule: equal states give equal bytes, by one metadata key (two or more safetensors orders at random).
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from tuner.errors import ConfigError, TryAgainLater, TunerError
+from tuner.errors import ConfigError
+from tuner.training.durable import CheckpointDamaged, CheckpointMismatch, require_whole, write_durably
 
 CHECKPOINT_FORMAT = 1
 MODEL_PREFIX = "model."
 """Before the names of a model's own tensors in every checkpoint file."""
 
 _METADATA_KEY = "tuner"
-
-
-class CheckpointDamaged(TunerError):  # noqa: N818
-    """A checkpoint file that is missing, cut short or altered: take an older one."""
-
-
-class CheckpointMismatch(TunerError):  # noqa: N818
-    """A whole checkpoint, but of another run, model or format."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedFile:
-    """A file just written. `sha256` is its integrity, `weights_digest` the identity of the weights in it."""
-
-    path: Path
-    sha256: str
-    weights_digest: str
-    size_bytes: int
 
 
 def weight_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -87,27 +65,10 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Map
     Raises:
         TryAgainLater: the disk is full; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     text = json.dumps({"format": CHECKPOINT_FORMAT, **facts}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     # In memory first: safetensors' own writer leaves files of its own naming behind when it is killed.
     data = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata={_METADATA_KEY: text})
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        _fsync_folder(path.parent)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise TryAgainLater(
-                f"the disk is full: {path} could not be written; free some space and run the command again"
-            ) from None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-    return hashlib.sha256(data).hexdigest(), len(data)
+    return write_durably(path, data), len(data)
 
 
 def read_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -117,10 +78,7 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[dict[str,
         CheckpointDamaged: missing, altered or cut short.
         CheckpointMismatch: another program's file, or another format.
     """
-    if not path.is_file():
-        raise CheckpointDamaged(f"checkpoint {path} is missing; resume takes an older one")
-    if sha256 is not None:
-        _verify(path, sha256)
+    require_whole(path, sha256)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -167,20 +125,3 @@ def copy_into(live: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tenso
     with torch.no_grad():
         for name, tensor in live.items():
             tensor.copy_(loaded[name])
-
-
-def _verify(path: Path, sha256: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise CheckpointDamaged(
-            f"checkpoint {path} was altered: sha256 {found[:12]}, recorded {sha256[:12]}; resume takes an older one"
-        )
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from torch import nn
 
 from tuner.errors import DataError
 from tuner.records import TRAIN_SAMPLE, VALIDATION, EvalSpec, Precision
+from tuner.training.memory import noticing_memory
 from tuner.training.precision import autocast
 from tuner.workloads.interface import Batch, Workload
 from tuner.workloads.permutation import mix, stream_indices
@@ -33,11 +34,19 @@ def evaluate(
 
     Sums are kept in float64 over the whole split: neither the last short batch nor the training's micro-batch counts.
     A loss above 700 gives the perplexity of 700: exp would overflow.
+
+    Raises:
+        OutOfMemory: a batch of the evaluation does not fit.
     """
     indices = evaluated_examples(workload.num_examples(split), split, spec)
     totals: dict[str, torch.Tensor] = {}
     num_targets = 0
-    with leaves_no_trace(model, device), torch.inference_mode(), autocast(precision, device):
+    with (
+        noticing_memory("evaluation", spec.batch_size),
+        leaves_no_trace(model, device),
+        torch.inference_mode(),
+        autocast(precision, device),
+    ):
         model.eval()
         for start in range(0, len(indices), spec.batch_size):
             batch = workload.batch(split, indices[start : start + spec.batch_size])

@@ -8,12 +8,40 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from tuner.records import TRAIN_SAMPLE, UPDATES, VALIDATION, Evaluation
-from tuner.training.monitor import Monitor
-from tuner.training.run import TrainingRun
+
+
+class Updates(Protocol):
+    """What the loop needs of a run: see `TrainingRun`."""
+
+    @property
+    def global_step(self) -> int: ...
+
+    @property
+    def seconds(self) -> dict[str, float]: ...
+
+    @property
+    def num_skipped_updates(self) -> int: ...
+
+    def update(self) -> None: ...
+
+    def is_finite(self) -> bool: ...
+
+    def evaluate(self, split: str) -> dict[str, float]: ...
+
+    def gradient_summary(self) -> dict[str, float]: ...
+
+
+class Watches(Protocol):
+    """Looks on while a run trains: see `Monitor`."""
+
+    def after_update(self) -> None: ...
+
+    def after_evaluation(self, evaluations: Iterable[Evaluation]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +82,13 @@ Event = Evaluated | CheckpointDue | NonFinite | Interrupted
 
 
 def train(
-    run: TrainingRun,
+    run: Updates,
     *,
     until: int,
     eval_steps: Container[int],
     checkpoint_steps: Container[int],
     interrupted: Callable[[], bool] = lambda: False,
-    monitor: Monitor | None = None,
+    monitor: Watches | None = None,
 ) -> Iterator[Event]:
     """Train `run` up to `global_step == until`, yielding what happens; `run.seconds` keeps the accounts.
 
@@ -75,7 +103,7 @@ def train(
         run.seconds["train"] += time.perf_counter() - started
         step = run.global_step
         if monitor is not None:
-            monitor.after_update(run)
+            monitor.after_update()
         if step in eval_steps:
             event = _evaluate(run, monitor)
             yield event
@@ -85,7 +113,7 @@ def train(
             yield CheckpointDue(global_step=step)
 
 
-def _evaluate(run: TrainingRun, monitor: Monitor | None) -> Evaluated | NonFinite:
+def _evaluate(run: Updates, monitor: Watches | None) -> Evaluated | NonFinite:
     step = run.global_step
     if not run.is_finite():
         return NonFinite(global_step=step, what="training loss")

@@ -8,11 +8,17 @@ from __future__ import annotations
 import math
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tuner.errors import is_disk_full
 from tuner.records import UPDATES, Evaluation
 from tuner.training.run import TrainingRun
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 
 class Monitor:
@@ -21,20 +27,21 @@ class Monitor:
     What an earlier life of the run logged beyond `from_step` is purged from the curves.
     """
 
-    def __init__(self, log_dir: Path, *, log_every_steps: int, from_step: int = 0) -> None:
-        # Imported here: it takes a second that runs without a monitor need not spend.
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        self._writer = SummaryWriter(str(log_dir), purge_step=from_step + 1)
+    def __init__(self, run: TrainingRun, log_dir: Path, *, log_every_steps: int, from_step: int = 0) -> None:
+        self._log_dir = log_dir
+        self._writer: SummaryWriter | None = None
+        with self._forgiving():
+            self._writer = self._opened(purge_step=from_step + 1)
+        self._run = run
         self._log_every_steps = log_every_steps
         self._step = from_step
         self._seconds = self._loss_total = 0.0
         self._num_targets = 0
 
-    def after_update(self, run: TrainingRun) -> None:
+    def after_update(self) -> None:
         """Log training scalars if an interval ended with this update."""
-        if run.global_step % self._log_every_steps == 0:
-            self._log(run)
+        if self._run.global_step % self._log_every_steps == 0:
+            self._log()
 
     def after_evaluation(self, evaluations: Iterable[Evaluation]) -> None:
         """Log every metric as `eval_<split>/<metric>`; those of the updates as `updates/<metric>`."""
@@ -44,10 +51,12 @@ class Monitor:
 
     def close(self) -> None:
         """Write what is buffered."""
-        self._writer.close()
+        with self._forgiving():
+            if self._writer is not None:
+                self._writer.close()
 
-    def _log(self, run: TrainingRun) -> None:
-        step = run.global_step
+    def _log(self) -> None:
+        run, step = self._run, self._run.global_step
         num_updates = step - self._step
         if num_updates < 1:
             return
@@ -66,7 +75,25 @@ class Monitor:
         self._seconds, self._num_targets = run.seconds["train"], run.num_targets_seen
 
     def _add(self, tag: str, value: float, step: int) -> None:
-        self._writer.add_scalar(tag, value, step)
+        with self._forgiving():
+            self._writer = self._writer or self._opened()
+            self._writer.add_scalar(tag, value, step)
+
+    def _opened(self, *, purge_step: int | None = None) -> SummaryWriter:
+        # Imported here: it takes a second that runs without a monitor need not spend.
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        return SummaryWriter(str(self._log_dir), purge_step=purge_step)
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """A full disk costs points in TensorBoard, which a new file goes on with; the run loses nothing."""
+        try:
+            yield
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self._writer = None
 
 
 def resident_bytes() -> int:

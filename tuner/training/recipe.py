@@ -13,24 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from tuner.errors import ConfigError
 from tuner.records import EvalSpec, OptimizerSpec, Precision, RunSpec
-from tuner.training.numerics import numerics_key, numerics_segment, sharing
 from tuner.training.schedule import learning_rates
 from tuner.workloads.permutation import PERMUTATION_VERSION
-
-__all__ = [
-    "RECIPE_VERSION",
-    "RecipeKeys",
-    "eval_key",
-    "numerics_key",
-    "numerics_segment",
-    "sharing",
-    "static_digest",
-    "static_recipe",
-]
 
 RECIPE_VERSION = 1
 """Rises when the core's arithmetic changes: losses, groups, clipping, seeding of dropout, scaling of fp16."""
@@ -47,6 +33,8 @@ def static_recipe(spec: RunSpec, workload_recipe: Mapping[str, Any]) -> dict[str
 
     `workload_recipe` is the workload's `recipe()`, which holds the run's `workload_options` in effect.
     """
+    import torch  # Only here: keys are told apart where nothing is trained, too.
+
     return {
         "recipe_version": RECIPE_VERSION,
         "permutation_version": PERMUTATION_VERSION,

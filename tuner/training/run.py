@@ -18,16 +18,16 @@ from tuner.errors import ConfigError, DataError
 from tuner.records import TRAIN_SAMPLE, EvalSpec, ExecutionSpec, RunSpec
 from tuner.training.checkpoint import (
     MODEL_PREFIX,
-    CheckpointMismatch,
-    SavedFile,
     copy_into,
     digest_of,
     read_checkpoint,
     weight_tensors,
     write_checkpoint,
 )
+from tuner.training.durable import CheckpointMismatch, SavedFile
 from tuner.training.evaluation import evaluate, on_device, seed_everything, seed_torch
 from tuner.training.gradient_norms import GradientNorms
+from tuner.training.memory import noticing_memory
 from tuner.training.numerics import set_global_flags
 from tuner.training.optimizer import build_optimizer, optimizer_tensors
 from tuner.training.order import DataOrder
@@ -89,8 +89,15 @@ class TrainingRun:
         self._norms = GradientNorms(self.device)
 
     def update(self) -> None:
-        """One optimizer update. Nothing is read back from the device."""
-        step = self.global_step
+        """One optimizer update. Nothing is read back from the device.
+
+        Raises:
+            OutOfMemory: a micro-batch does not fit; this run is void then.
+        """
+        with noticing_memory("update", self.execution.micro_batch_size):
+            self._update(self.global_step)
+
+    def _update(self, step: int) -> None:
         batches, num_targets = self._batches(step)
         rate = float(self._rates[step])
         for group in self._optimizer.param_groups:

@@ -107,6 +107,11 @@ def trunk_end(spec: RunSpec) -> int:
     return shared_prefix(spec, replace(spec, max_train_steps=2 * spec.max_train_steps))
 
 
+def kept_steps(spec: RunSpec) -> frozenset[int]:
+    """The steps whose full state is kept: where a longer plateau would leave this run, planned forks, and the end."""
+    return frozenset({trunk_end(spec), spec.max_train_steps, *spec.fork_steps})
+
+
 def _shape(spec: RunSpec) -> WarmupStableDecay:
     schedule = spec.schedule
     if schedule.kind != "warmup_stable_decay" and schedule.decay_steps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.records import Evaluation, WorkloadFacts
@@ -14,7 +14,7 @@ class WorkerJob:
 
     study: str
     home: Path
-    storage_url: str | None
+    storage_url: str | None = field(repr=False)
     index: int
     share: bool
     other_numerics: bool
@@ -61,6 +61,13 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """What the user should know although the worker goes on: in one line."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The worker cannot work on this study: the user's mistake, in one line."""
 
@@ -68,7 +75,7 @@ class Refused:
     exit_code: int
 
 
-FromWorker = Ready | AtStep | Left | Scored | Crashed | Refused
+FromWorker = Ready | AtStep | Left | Scored | Crashed | Warned | Refused
 
 
 @dataclass(frozen=True, slots=True)

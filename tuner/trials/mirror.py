@@ -6,7 +6,7 @@ to decide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import optuna
@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from tuner.config.schema import Dimension, StudyConfig
 from tuner.config.spaces import at_point
+from tuner.failpoints import failpoint
 from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
@@ -44,6 +45,14 @@ class Mirror:
         Optuna's ended trials cannot be changed: where a fit may still cut others short, they end with their phase. So
         does one that may yet be named collapsed.
         """
+        try:
+            self._sync(record)
+        except BaseException:
+            # What was cut short may be there or not: the next time looks.
+            self._studies, self._ids, self._ended = {}, {}, set()
+            raise
+
+    def _sync(self, record: StudyRecord) -> None:
         facts = stored_facts(record)
         constant_loss = None if facts is None else facts.constant_loss
         for phase in record.phases:
@@ -55,6 +64,13 @@ class Mirror:
                 may_be_named = not phase.is_closed and may_collapse(constant_loss, record, trial)
                 if trial.is_ended and not may_be_cut and not may_be_named:
                     self._end(phase, trial, record=record)
+
+    def follow(self, record: StudyRecord, *, warn: Callable[[str], None]) -> None:
+        """`sync`; Optuna's tables are a view: no trouble with them may stop a study."""
+        try:
+            self.sync(record)
+        except Exception as error:
+            warn(f"Optuna's tables could not follow ({type(error).__name__}: {error}); they will at the next step")
 
     def close(self) -> None:
         """Release the connections."""
@@ -72,9 +88,11 @@ class Mirror:
     def _study(self, phase: PhaseRecord, study: str) -> optuna.Study:
         name = f"{study}/{phase.name}"
         if name not in self._studies:
+            failpoint("mirror_study.before")
             self._studies[name] = optuna.create_study(
                 storage=self._storage, study_name=name, direction=phase.plan.eval.direction, load_if_exists=True
             )
+            failpoint("mirror_study.after")
         return self._studies[name]
 
     def _ids_of(self, phase: PhaseRecord, study: str) -> dict[int, int]:
@@ -99,7 +117,9 @@ class Mirror:
                 "seed": trial.spec.seed,
             },
         )
+        failpoint("mirror_add.before")
         added = self._storage.create_new_trial(self._study(phase, record.name)._study_id, template_trial=template)
+        failpoint("mirror_add.after")
         self._ids_of(phase, record.name)[trial.trial] = added
 
     def _end(self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord) -> None:
@@ -118,7 +138,9 @@ class Mirror:
         ):
             live.set_user_attr(key, attribute)
         end = optuna_end(trial)
+        failpoint("mirror_tell.before")
         study.tell(frozen.number, end.value, state=end.state)
+        failpoint("mirror_tell.after")
         self._ended.add(trial.trial)
 
     def _distributions(

@@ -14,6 +14,7 @@ from tuner.protocol.advance import next_move
 from tuner.protocol.measured import Measured
 from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
+from tuner.protocol.words import why_no_weights
 from tuner.records import (
     AddTrials,
     Conclude,
@@ -32,10 +33,6 @@ from tuner.storage.store import Store
 from tuner.trials.facts import stored_facts
 from tuner.trials.mirror import Mirror
 from tuner.trials.proposals import propose
-
-_NO_TEST = Decision(
-    kind="test", reason="No test score: the weights of the best step are missing or damaged, and are not made up."
-)
 
 
 class Planner:
@@ -72,13 +69,13 @@ class Planner:
     def advance(self) -> tuple[Move, StudyRecord]:
         """The next move, committed unless it ends the study (see `finish`), and the record it was made from."""
         record = self.record()
-        self._sync(record)
+        self._mirror.follow(record, warn=self._warn)
         assert self._facts is not None
         move = next_move(self._config, self._facts, record, measured=self._measured())
         if isinstance(move, OpenPhase | AddTrials) and move.num_points:
             move = self._with_points(move, record)
         if not isinstance(move, Wait | Conclude | GiveUp):
-            self._store.apply(self._lease, move)
+            self._apply(move)
         return move, record
 
     def finish(self, move: Conclude | GiveUp, test: tuple[Evaluation, ...] = ()) -> Move:
@@ -87,25 +84,27 @@ class Planner:
             move = self._with_sharing(move)
             if move.answer.test_value is None:
                 move = self._with_test_value(move, test)
-        self._store.apply(self._lease, move)
-        self._sync(self.record())
+        self._apply(move)
+        self._mirror.follow(self.record(), warn=self._warn)
         return move
 
+    def _apply(self, move: Move) -> None:
+        self._store.patience.work(lambda: self._store.apply(self._lease, move))
+
     def _with_test_value(self, move: Conclude, test: tuple[Evaluation, ...]) -> Conclude:
+        trial = move.answer.best_trial
         if not test:
-            return replace(move, decisions=(*move.decisions, _NO_TEST))
-        self._store.record_test_value(self._lease, move.answer.best_trial, test)
+            return replace(move, decisions=(*move.decisions, self._no_test(trial)))
+        self._store.patience.work(lambda: self._store.record_test_value(self._lease, trial, test))
         values = {row.metric: row.value for row in test}
         return replace(move, answer=replace(move.answer, test_value=values.get(move.answer.metric)))
 
-    def _sync(self, record: StudyRecord) -> None:
-        """Bring Optuna's tables up to date. They are a view: no trouble with them may stop a study."""
-        try:
-            self._mirror.sync(record)
-        except Exception as error:
-            self._warn(
-                f"Optuna's tables could not follow ({type(error).__name__}: {error}); they will at the next step"
-            )
+    def _no_test(self, best_trial: int) -> Decision:
+        best = next(trial for trial in self.record().trials() if trial.trial == best_trial)
+        is_kept = self._store.best_checkpoint(best_trial) is not None
+        told = "are missing or damaged" if is_kept else f"were not kept ({why_no_weights(best)})"
+        reason = f"No test score: the weights of the best step {told}, and are not made up."
+        return Decision(kind="test", reason=reason)
 
     def _measured(self) -> Measured:
         elapsed = self._earlier_seconds + time.monotonic() - self._began

@@ -17,20 +17,17 @@ from tuner.analysis.best_steps import best
 from tuner.analysis.divergence import is_diverged
 from tuner.errors import LeaseLost
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, Outcome
+from tuner.storage.checkpoints import WITHOUT_MODEL
 from tuner.storage.paths import CheckpointKind
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Start
-from tuner.training.checkpoint import CheckpointDamaged
+from tuner.training.durable import CheckpointDamaged, set_aside
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
-from tuner.training.monitor import Monitor
-from tuner.training.recipe import RecipeKeys, eval_key, numerics_key, numerics_segment, static_digest
-from tuner.training.run import TrainingRun, WeightsCopy
-from tuner.training.schedule import trunk_end
-from tuner.trials.bench import Bench
+from tuner.training.memory import OutOfMemory, free_memory
+from tuner.training.schedule import kept_steps
+from tuner.trials.bench import Bench, Monitor, Weights
 from tuner.trials.heartbeat import Heartbeat
 
 Ending = Literal["ended", "paused", "released"]
-WITHOUT_MODEL = ("budget_sweep", "instability_probe")
-"""Phases among whose trials no model is ever chosen: they keep no best weights."""
 
 
 def run_trial(claim: Claim, bench: Bench) -> Ending:
@@ -43,9 +40,28 @@ def run_trial(claim: Claim, bench: Bench) -> Ending:
     with Heartbeat(bench.store, claim.lease, on_lost=bench.control.lost.set):
         try:
             return _Attempt(claim, bench).carry_out()
-        except CheckpointDamaged:
+        except CheckpointDamaged as error:
+            bench.on_warning(f"trial {claim.trial.trial}: {error}")
             bench.store.release(claim.lease)
             return "released"
+        except OutOfMemory as error:
+            failed = error.without_frames()
+        free_memory()  # Only here: until now the exception held the run.
+        return _after_memory(claim, bench, failed)
+
+
+def _after_memory(claim: Claim, bench: Bench, error: OutOfMemory) -> Ending:
+    """From the newest checkpoint with less memory, or the end of the trial: the failed update never happened.
+
+    It ends at once, not after three attempts: it needs the same memory at the same update each time.
+    """
+    goes_on, told = bench.after_memory(claim.trial, error)
+    if goes_on:
+        bench.store.release(claim.lease)
+    else:
+        bench.store.fail_trial(claim.lease, told, is_final=True)
+    bench.on_warning(f"trial {claim.trial.trial}{'' if goes_on else ' crashed'}: {told}")
+    return "released" if goes_on else "ended"
 
 
 class _Attempt:
@@ -55,22 +71,13 @@ class _Attempt:
         self._began = time.perf_counter()
         self._claim, self._bench, self._store = claim, bench, bench.store
         self._trial, self._spec, self._plan = claim.trial, claim.trial.spec, claim.phase
-        workload = bench.workload(self._spec.workload_options)
-        self._execution = bench.execution(self._spec)
-        self._run = TrainingRun(self._spec, self._plan.eval, self._execution, workload)
-        recipe = workload.recipe()
-        self._static = static_digest(self._spec, recipe)
-        self._initial_loss = bench.initial_loss(self._static, self._run)
-        self._keys = RecipeKeys(self._static, self._spec)
-        self._numerics = numerics_segment(self._execution)
-        self._numerics_key = numerics_key(self._numerics)
-        self._eval_key = eval_key(self._plan.eval, recipe, self._spec.precision)
+        self._prepared = bench.prepare(self._trial, self._plan.eval)
+        self._run = self._prepared.run
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
         self._saving_seconds = self._setup_seconds = 0.0
-        self._best_weights: WeightsCopy | None = None
+        self._best_weights: Weights | None = None
         self._saved_full_at = -1
-        # Full state is kept where a longer plateau would leave this run, and at the end.
-        self._keep = frozenset({trunk_end(self._spec), self._spec.max_train_steps, *self._spec.fork_steps})
+        self._keep = kept_steps(self._spec)
 
     def carry_out(self) -> Ending:
         start = self._begin()
@@ -85,15 +92,17 @@ class _Attempt:
 
     def _begin(self) -> Start:
         sharing = self._bench.sharing
-        start = self._store.begin_attempt(
-            self._claim.lease,
-            static_digest=self._static,
-            numerics=self._numerics,
-            numerics_key=self._numerics_key,
-            eval_key=self._eval_key,
-            key_at=self._keys.key_at,
-            share=sharing.share,
-            other_numerics=sharing.other_numerics,
+        start = self._store.patience.work(
+            lambda: self._store.begin_attempt(
+                self._claim.lease,
+                static_digest=self._prepared.static_digest,
+                numerics=self._prepared.numerics,
+                numerics_key=self._prepared.numerics_key,
+                eval_key=self._prepared.eval_key,
+                key_at=self._prepared.key_at,
+                share=sharing.share,
+                other_numerics=sharing.other_numerics or self._prepared.follows_others,
+            )
         )
         if start.checkpoint is not None:
             self._load(self._store.paths.resolve(start.checkpoint.path), start.checkpoint.sha256)
@@ -105,16 +114,15 @@ class _Attempt:
     def _load(self, path: Path, sha256: str) -> None:
         try:
             self._run.load(path, sha256=sha256)
-        except CheckpointDamaged:
-            # Set aside, never used: without its file the row is passed over, and the one before it serves.
-            if path.exists():
-                path.rename(path.with_name(f"{path.name}.damaged"))
-            raise
+        except CheckpointDamaged as error:
+            # Never used: without its file the row is passed over, and the one before it serves.
+            told = f"{str(error).partition(';')[0]}; {set_aside(path)}"
+            raise CheckpointDamaged(f"{told}, and an older one serves; the updates between are done again") from None
 
     # ------------------------------------------------------------ training
 
     def _train(self, from_step: int) -> Ending:
-        until, every = self._spec.max_train_steps, self._execution.checkpoint_every_steps
+        until, every = self._spec.max_train_steps, self._prepared.execution.checkpoint_every_steps
         monitor = self._monitor(from_step)
         events = train(
             self._run,
@@ -143,12 +151,14 @@ class _Attempt:
 
     def _monitor(self, from_step: int) -> Monitor:
         folder = self._store.paths.tensorboard(self._claim.study, self._plan.name, self._trial.number)
-        return Monitor(folder, log_every_steps=self._execution.log_every_steps, from_step=from_step)
+        return self._bench.monitor(self._prepared, folder, from_step=from_step)
 
     def _record(self, event: Evaluated) -> None:
         with self._saving():
-            self._store.record_evaluation(
-                self._claim.lease, event.evaluations, eval_key=self._eval_key, progress=self._progress()
+            self._store.patience.work(
+                lambda: self._store.record_evaluation(
+                    self._claim.lease, event.evaluations, eval_key=self._prepared.eval_key, progress=self._progress()
+                )
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
@@ -170,7 +180,9 @@ class _Attempt:
             if curve and curve[-1][0] == step and curve[-1][1] <= fit.at_most:
                 return Outcome("complete", "fitted")
         dense = self._plan.kind == "instability_probe"
-        if is_diverged(self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._initial_loss, at_every_step=dense):
+        if is_diverged(
+            self._curve(TRAIN_SAMPLE, "loss"), initial_loss=self._prepared.initial_loss, at_every_step=dense
+        ):
             return Outcome("infeasible", "diverged")
         if fit is not None and self._plan.stop_when_dominated:
             bound = self._store.stop_step(self._claim.study, self._plan.name)
@@ -187,14 +199,16 @@ class _Attempt:
         if not self._plan.is_sweep:
             return self._end(Outcome("complete"))
         # A rung of the sweep: the protocol decides whether this rate goes on.
-        self._store.pause_trial(self._claim.lease, progress=self._progress())
+        self._store.patience.work(lambda: self._store.pause_trial(self._claim.lease, progress=self._progress()))
         return "paused"
 
     def _end(self, outcome: Outcome) -> Ending:
         if outcome.kind == "complete" and self._saved_full_at != self._run.global_step:
             self._save()
         digest = None if outcome.kind == "stopped" else self._run.weights_digest()
-        self._store.end_trial(self._claim.lease, outcome, weights_digest=digest, progress=self._progress())
+        self._store.patience.work(
+            lambda: self._store.end_trial(self._claim.lease, outcome, weights_digest=digest, progress=self._progress())
+        )
         return "ended"
 
     def _leave(self) -> Ending:
@@ -211,13 +225,22 @@ class _Attempt:
         Best weights wait in memory for the next checkpoint: a resume starts there and drops whatever came after.
         """
         with self._saving():
-            best_weights, self._best_weights = self._best_weights, None
-            files = [] if best_weights is None else [self._write("weights", best_weights)]
-            files.append(self._write("full", None))
-            self._store.add_checkpoint(self._claim.lease, *files, keep_steps=self._keep, progress=self._progress())
-        self._saved_full_at = self._run.global_step
+            self._store.patience.work(self._save_files)
+        self._best_weights, self._saved_full_at = None, self._run.global_step
 
-    def _write(self, kind: CheckpointKind, weights: WeightsCopy | None) -> NewCheckpoint:
+    def _save_files(self) -> None:
+        best_weights = self._best_weights
+        files = [] if best_weights is None else [self._write("weights", best_weights)]
+        files.append(self._write("full", None))
+        self._store.add_checkpoint(
+            self._claim.lease,
+            *files,
+            keep_steps=self._keep,
+            save_total_limit=self._prepared.execution.save_total_limit,
+            progress=self._progress(),
+        )
+
+    def _write(self, kind: CheckpointKind, weights: Weights | None) -> NewCheckpoint:
         step = self._run.global_step if weights is None else weights.global_step
         paths = self._store.paths
         path = paths.checkpoint(
@@ -231,8 +254,8 @@ class _Attempt:
             sha256=saved.sha256,
             weights_digest=saved.weights_digest,
             size_bytes=saved.size_bytes,
-            recipe_key=self._keys.key_at(step),
-            numerics_key=self._numerics_key,
+            recipe_key=self._prepared.key_at(step),
+            numerics_key=self._prepared.numerics_key,
         )
 
     @contextmanager

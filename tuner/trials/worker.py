@@ -12,17 +12,14 @@ import signal
 import threading
 import traceback
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-from tuner.config.canonical import config_from_json
 from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError, is_disk_full
 from tuner.records import TEST, Evaluation
 from tuner.storage.leases import Owner
+from tuner.storage.patience import Patience
 from tuner.storage.store import Claim, Store
-from tuner.training.checkpoint import CheckpointDamaged
-from tuner.training.scoring import ScoredFile, score_weights
-from tuner.trials.bench import Bench, Control, Sharing
-from tuner.trials.devices import resolve_device
+from tuner.trials.bench import BuildsBench, Control
+from tuner.trials.best_weights import whole_best_weights
 from tuner.trials.facts import refuse_other_data, stored_facts
 from tuner.trials.messages import (
     AtStep,
@@ -36,6 +33,7 @@ from tuner.trials.messages import (
     Stop,
     ToWorker,
     Wake,
+    Warned,
     WorkerJob,
 )
 from tuner.trials.runner import run_trial
@@ -48,15 +46,16 @@ IDLE_SECONDS = 0.5
 """Pause between claims when there is nothing to do; a Wake cuts it short."""
 
 
-def work(connection: Connection, job: WorkerJob) -> None:
-    """The entry point of a spawned worker process."""
+def work(connection: Connection, job: WorkerJob, build_bench: BuildsBench) -> None:
+    """The entry point of a spawned worker process, which trains by the bench that it builds."""
     # Ctrl-C and a terminal that closes reach the whole process group; the parent tells us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    threading.excepthook = _except_full_disk
     line = _Line(connection)
     signal.signal(signal.SIGTERM, lambda number, frame: line.control.stop.set())
     try:
-        _Worker(line, job).run()
+        _Worker(line, job, build_bench).run()
     except TunerError as error:
         line.send(Refused(str(error), error.exit_code))
     except Exception as error:
@@ -97,6 +96,12 @@ class _Line:
                 return
 
 
+def _except_full_disk(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes from a thread of its own, which ends for lack of space; whoever logs next is told."""
+    if failed.exc_value is None or not is_disk_full(failed.exc_value):
+        threading.__excepthook__(failed)
+
+
 def _leave_for_sure() -> None:
     """Bound how long a step that hangs can keep a worker that was told to leave, or whose parent is gone."""
     timer = threading.Timer(LEAVE_SECONDS, os._exit, args=(1,))
@@ -105,21 +110,14 @@ def _leave_for_sure() -> None:
 
 
 class _Worker:
-    def __init__(self, line: _Line, job: WorkerJob) -> None:
+    def __init__(self, line: _Line, job: WorkerJob, build_bench: BuildsBench) -> None:
         self._line, self._job = line, job
-        self._store = Store.open(job.storage_url, job.home, create=False)
+        patience = Patience(on_wait=lambda told: line.send(Warned(told)), is_over=line.control.is_interrupted)
+        self._store = Store.open(job.storage_url, job.home, create=False, patience=patience)
         self._owner = Owner.of_this_process(f"worker {job.index}")
-        study = self._store.study(job.study)
-        config = config_from_json(study.config)
-        self._bench = Bench(
-            self._store,
-            config,
-            folder=Path(study.folder),
-            device=resolve_device(config.execution.device, worker=job.index),
-            sharing=Sharing(share=job.share, other_numerics=job.other_numerics),
-            control=line.control,
-        )
+        self._bench = build_bench(self._store, self._store.study(job.study), job, line.control)
         self._bench.on_progress = lambda trial, step: line.send(AtStep(trial, step))
+        self._bench.on_warning = lambda message: line.send(Warned(message))
 
     def run(self) -> None:
         try:
@@ -127,7 +125,9 @@ class _Worker:
             refuse_other_data(stored_facts(self._store.load(self._job.study, with_curves=False)), facts)
             self._line.send(Ready(facts, self._bench.sharing_kind()))
             while not self._line.control.stop.is_set():
-                claim = self._store.claim(self._job.study, self._owner)
+                claim = self._store.patience.work(
+                    lambda: self._store.claim(self._job.study, self._owner, share=self._job.share)
+                )
                 if claim is not None:
                     self._carry_out(claim)
                 else:
@@ -148,7 +148,9 @@ class _Worker:
             if is_disk_full(error):
                 self._give_back(claim)
                 raise
-            message = f"{type(error).__name__}: {error}"
+            # No database keeps halves of characters, PostgreSQL no NUL: both are written out.
+            message = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+            message = message.replace("\0", "\\x00")
             with contextlib.suppress(LeaseLost):
                 self._store.fail_trial(claim.lease, message)
             self._line.send(Crashed(trial, f"{message}\n{traceback.format_exc()}"))
@@ -172,16 +174,9 @@ class _Worker:
         """The metrics of a trial's best weights on the test set, which selection never saw."""
         record = self._store.load(self._job.study, with_curves=False)
         trial = next(trial for trial in record.trials() if trial.trial == trial_id)
-        checkpoint = self._store.best_checkpoint(trial_id)
+        eval_spec = record.phase(trial.phase).plan.eval
+        checkpoint = whole_best_weights(self._bench, trial, eval_spec)
         if checkpoint is None or trial.best_step is None:
-            return ()
-        plan = record.phase(trial.phase).plan
-        execution = self._bench.execution(trial.spec)
-        path = self._store.paths.resolve(checkpoint.path)
-        file = ScoredFile(path=path, precision=trial.spec.precision, sha256=checkpoint.sha256)
-        workload = self._bench.workload(trial.spec.workload_options)
-        try:
-            values = score_weights(file, workload, split=TEST, eval_spec=plan.eval, execution=execution)
-        except CheckpointDamaged:
             return ()  # The planner says that there is no score; a wrong one would be worse.
+        values = self._bench.test_values(trial, eval_spec, checkpoint)
         return tuple(Evaluation(trial.best_step, TEST, metric, value) for metric, value in values.items())

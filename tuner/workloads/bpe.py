@@ -18,7 +18,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tuner.config.model_sizes import BYTE_VOCAB_SIZE
 from tuner.errors import DataError
 from tuner.workloads.byte_tokenizer import END_OF_DOCUMENT_NAME, byte_characters, save_tokenizer
-from tuner.workloads.text import END_OF_DOCUMENT, MERGES_FILE
+from tuner.workloads.text import END_OF_DOCUMENT
+from tuner.workloads.token_files import MERGES_FILE
 
 Merges = Sequence[tuple[str, str]]
 

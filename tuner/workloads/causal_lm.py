@@ -20,7 +20,8 @@ from tuner.config.model_sizes import resolved_sizes, vocab_size
 from tuner.config.schema import CausalLMWorkload
 from tuner.workloads.architectures import ATTENTION, new_transformer
 from tuner.workloads.interface import Batch, entropy
-from tuner.workloads.text import END_OF_DOCUMENT, Tokens, TokenSplits
+from tuner.workloads.text import END_OF_DOCUMENT, TokenSplits
+from tuner.workloads.token_files import Tokens
 
 CAUSAL_LM_VERSION = 1
 """Rises when the model or its examples change: part of the recipe."""

@@ -25,24 +25,26 @@ from numpy.typing import NDArray
 
 from tuner.config.model_sizes import vocab_size
 from tuner.config.schema import CausalLMWorkload, Split
-from tuner.errors import ConfigError, DataError, HomeError
+from tuner.errors import ConfigError, DataError, HomeError, TryAgainLater, is_disk_full
+from tuner.failpoints import failpoint
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
 from tuner.workloads.permutation import stream_indices
 from tuner.workloads.pieces import cut_at_lines
 from tuner.workloads.tables import SUFFIXES, column_texts
+from tuner.workloads.token_files import DIGESTS_FILE, MERGES_FILE, Tokens, digests_of, kept_tokens, remove_folder
 from tuner.workloads.user_code import load_object
 
 END_OF_DOCUMENT = 256
-MERGES_FILE = "merges.json"
 TEXT_VERSION = 1
 """Rises when reading, splitting or tokenizing changes: part of the data digest."""
 
 BPE_VERSION = 1
 """Rises when merges are learnt or applied differently: part of the digest of such tokens."""
 
-Tokens = NDArray[np.unsignedinteger[Any]]
-
 _SPLIT_SEED = 0x5917
+_TRIES = 5
+"""Made, and lost to another worker that found the one before damaged; more often only by a bad disk."""
+
 _SPLITS = (TRAIN_SAMPLE, VALIDATION, TEST)
 
 
@@ -69,7 +71,8 @@ class TokenSplits:
 def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> TokenSplits:
     """The tokens of each split, memory-mapped from `cache/<digest>/`, written there once if missing.
 
-    Several workers may race: each writes a folder of its own and renames it; whoever is late uses the winner's.
+    Several workers may race: each writes a folder of its own and renames it; whoever is late uses the winner's. What is
+    used was compared with its digests first, through the very mapping that batches are read from.
 
     Raises:
         DataError: text that is missing, empty, not UTF-8, or too little for three splits of one block each.
@@ -78,16 +81,15 @@ def load_tokens(config: CausalLMWorkload, *, folder: Path, cache: Path) -> Token
     documents = study_documents(config, folder=folder)
     digest = _digest(documents, config)
     target = cache / digest
-    if not target.is_dir():
+    for _ in range(_TRIES):
+        was_there = target.is_dir()
+        kept = kept_tokens(target, learnt=config.tokenizer != "bytes")
+        if kept is not None:
+            return TokenSplits(digest=digest, tokens=kept.tokens, tokenizer_digest=kept.digests.get(MERGES_FILE))
+        if was_there:
+            remove_folder(target)  # Damaged: what it held follows from the text, so it is simply made again.
         _write(*_tokenized(documents, config), target=target)
-    tokens = {split: np.load(target / f"{split}.npy", mmap_mode="r") for split in _SPLITS}
-    return TokenSplits(
-        digest=digest,
-        tokens={split: np.asarray(array) for split, array in tokens.items()},
-        tokenizer_digest=None
-        if config.tokenizer == "bytes"
-        else hashlib.sha256((target / MERGES_FILE).read_bytes()).hexdigest(),
-    )
+    raise HomeError(f"the token cache {target} is damaged each time it is read; check the disk, or name another --home")
 
 
 def study_documents(config: CausalLMWorkload, *, folder: Path) -> tuple[Document, ...]:
@@ -312,15 +314,24 @@ def _write(tokens: Mapping[str, Tokens], merges: bytes | None, *, target: Path) 
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("cache.before_write")
         temporary = Path(tempfile.mkdtemp(prefix=".tokens-", dir=target.parent))
         for split, array in tokens.items():
             with _synced(temporary / f"{split}.npy") as file:
-                np.save(file, array)
+                np.save(file, array, allow_pickle=False)
         if merges is not None:
             with _synced(temporary / MERGES_FILE) as file:
                 file.write(merges)
+        with _synced(temporary / DIGESTS_FILE) as file:
+            file.write(json.dumps(digests_of(tokens, merges)).encode())
+        failpoint("cache.before_rename")
         _rename(temporary, target)
+        failpoint("cache.after_rename")
     except OSError as error:
+        if is_disk_full(error):
+            raise TryAgainLater(
+                f"the disk is full: the token cache {target.parent} cannot grow; free some space and run it again"
+            ) from None
         raise HomeError(
             f"the token cache {target.parent} cannot be written ({error.strerror}); choose a home folder that can"
         ) from None
@@ -335,6 +346,7 @@ def _synced(path: Path) -> Iterator[IO[bytes]]:
     with path.open("wb") as file:
         yield file
         file.flush()
+        failpoint("cache.before_fsync")
         os.fsync(file.fileno())
 
 

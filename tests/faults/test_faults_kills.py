@@ -1,0 +1,26 @@
+"""Killed processes: see `kill_faults.py`; here, as many seeds as fit into a few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from campaign import Campaign
+from kill_faults import CAMPAIGNS
+
+CASES = [
+    pytest.param(
+        campaign,
+        seed,
+        id=f"{campaign.name}-{seed}",
+        # The very first is done by every run of the tests.
+        marks=[] if campaign is CAMPAIGNS[0] and seed == 0 else pytest.mark.slow,
+    )
+    for campaign in CAMPAIGNS
+    for seed in range(campaign.num_ci)
+]
+
+
+@pytest.mark.parametrize(("campaign", "seed"), CASES)
+def test_a_killed_study_ends_as_the_undisturbed_one(campaign: Campaign, seed: int, tmp_path: Path) -> None:
+    campaign.run(seed, tmp_path)
