@@ -127,11 +127,10 @@ class Phase:
     def result(self, trial: int) -> tuple[Any, ...]:
         """What a trial came to: its weights, the file of its whole last state, and every value of its curve."""
         record = self.trials()[trial]
-        files = self.store.checkpoints(record.trial)
-        if record.forked_from is not None:
-            # A run that is all of it another's past has no file of its own.
-            files += self.store.checkpoints(record.forked_from.trial)
-        (state,) = {file.sha256 for file in files if file.kind == "full" and file.global_step == record.last_step}
+        # A run that is all of it another's past has no file of its own.
+        makers = [record.trial] if record.forked_from is None else [record.trial, record.forked_from.trial]
+        files = [file for maker in makers for file in self.store.checkpoints(maker)]
+        state = next(file.sha256 for file in files if file.kind == "full" and file.global_step == record.last_step)
         return record.last_step, record.weights_digest, state, in_order(self.store.evaluations(record.trial))
 
     def forget(self) -> None:

@@ -152,7 +152,7 @@ def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:
     from tuner.errors import NoAnswer
 
     if store.study(config.study).state in ("finished", "no_answer"):
-        _complete_mirror(store, config)
+        _complete_end(store, config)
     else:
         exit_code = run_engine(store, config, options)
         if exit_code:
@@ -167,16 +167,23 @@ def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:
     return 0
 
 
-def _complete_mirror(store: Store, config: StudyConfig) -> None:
-    """A planner that was killed right after the study's end may have left Optuna's tables behind."""
+def _complete_end(store: Store, config: StudyConfig) -> None:
+    """A planner that was killed right after the end left its lease, and perhaps Optuna's tables behind."""
     from tuner.cli.console import warn
+    from tuner.errors import StudyError
+    from tuner.storage.leases import Owner
     from tuner.trials.mirror import Mirror
 
+    try:
+        lease = store.acquire_planner(config.study, Owner.of_this_process("planner"))
+    except StudyError:
+        return  # It is alive, and about to leave.
     mirror = Mirror(store.url, config)
     try:
         mirror.follow(store.load(config.study), warn=warn)
     finally:
         mirror.close()
+        store.release(lease)
 
 
 def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:
