@@ -189,14 +189,14 @@ class SyntheticRun:
         self._store.end_trial(self.lease, outcome, weights_digest=digest, progress=self._progress())
 
     def _save(self) -> Iterator[str]:
-        held, self.best_state = self.best_state, None
+        held = self.best_state
         files = [] if held is None else [self._write("weights", *held)]
         files.append(self._write("full", self.step, self.state))
         self._files = files
         yield "written"
         self._store.add_checkpoint(self.lease, *files, keep_steps=self._keep, progress=self._progress())
         self._written.difference_update(file.path for file in files)
-        self.saved_at = self.step
+        self.best_state, self.saved_at = None, self.step
         yield "saved"
 
     def _write(self, kind: str, step: int, state: str) -> NewCheckpoint:
