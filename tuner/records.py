@@ -137,7 +137,7 @@ class Evaluation:
 TrialState = Literal["waiting", "running", "paused", "ended"]
 """waiting: may be claimed. running: leased. paused: at its target, which may be raised. ended: has an outcome."""
 
-PhaseKind = Literal["budget_sweep", "cooldown", "round_1", "probe", "decay", "round_2", "instability_probe"]
+PhaseKind = Literal["budget_sweep", "cooldown", "round_1", "probe", "decay", "round_2", "instability_probe", "frontier"]
 StudyState = Literal["running", "finished", "interrupted", "no_answer"]
 
 
@@ -385,8 +385,7 @@ def from_json(cls: type[R], text: str) -> R:
 
 def _build(hint: Any, data: Any) -> Any:
     if is_dataclass(hint):
-        hints = get_type_hints(hint)
-        known = {f.name for f in fields(hint)}
+        hints, known = get_type_hints(hint), {f.name for f in fields(hint)}
         return hint(**{key: _build(hints[key], value) for key, value in data.items() if key in known})  # type: ignore[operator]
     origin = get_origin(hint)
     if origin in (UnionType, Union):

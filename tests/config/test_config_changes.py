@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from tuner.config.canonical import config_from_json, config_to_json
 from tuner.config.changes import NOT_SET, SettingChange, change_of, compare, refuse_or_merge
+from tuner.config.frontier_options import with_frontier
 from tuner.config.json_schema import study_schema
 from tuner.config.load import load_study
 from tuner.config.schema import CHANGES, CausalLMWorkload, Dimension, PythonWorkload, StudyConfig
@@ -194,3 +195,12 @@ def test_auto_in_place_of_a_space_is_a_change_of_decisions(tmp_path: Path) -> No
         assert (change.path, change.change) == ("search_space", "decision")
     with pytest.raises(ConfigError, match=r'search_space: a mapping -> "auto" would change what study'):
         refuse_or_merge(old, new, command="run")
+
+
+def test_a_frontier_measured_beside_the_yaml_stays_and_one_that_is_new_is_named(tmp_path: Path) -> None:
+    plain = load(tmp_path).config
+    asked = with_frontier(plain, {"num_budgets": 3})
+    for new in (plain, with_frontier(plain, {"num_seeds": 2})):
+        assert refuse_or_merge(asked, new, command="run").frontier == asked.frontier
+    with pytest.raises(ConfigError, match="measure it beside the study: tuner frontier small"):
+        refuse_or_merge(plain, asked, command="run")

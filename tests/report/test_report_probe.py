@@ -22,12 +22,13 @@ def with_phases_that_measure() -> StudyRecord:
     study = quickstart_study()
     second = study.phase("round_1.2")
     curves, phases = dict(study.curves), list(study.phases)
-    for place, (name, kind) in enumerate((("round_1.2.probe", "probe"), ("round_1.decay", "decay")), start=1):
+    measuring = (("round_1.2.probe", "probe"), ("round_1.decay", "decay"), ("frontier", "frontier"))
+    for place, (name, kind) in enumerate(measuring, start=1):
         trials = []
         for trial in [t for t in second.trials if t.is_feasible][:3]:
             params = trial.params | ({DECAY_STEPS: 99} if kind == "decay" else {})
             assert trial.best_value is not None
-            better = trial.best_value - (2.0 if kind == "probe" else 1.0)
+            better = trial.best_value - (1.0 if kind == "decay" else 2.0)
             new = replace(trial, trial=100 * place + trial.trial, phase=name, params=params, best_value=better)
             curves[new.trial] = study.curves[trial.trial]
             trials.append(new)

@@ -48,6 +48,9 @@ COMMANDS = {
     "report": Entry(
         "tuner.cli.report", "report_command", "Write the HTML report of a study with its figures and tables."
     ),
+    "frontier": Entry(
+        "tuner.cli.frontier", "frontier_command", "Measure what other budgets reach, by cooldowns from one trunk."
+    ),
     "export": Entry(
         "tuner.cli.export", "export_command", "Write the best checkpoint as a model folder with a model card."
     ),

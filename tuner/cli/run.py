@@ -69,7 +69,7 @@ def run_command(
     from tuner.storage.patience import Patience
     from tuner.storage.store import Store
 
-    _refuse_no_workers(workers)
+    refuse_no_workers(workers)
     asked = ["budget_sweep.probe_instability=true"] if probe_instability else []
     loaded = load_study(study, [*(overrides or []), *asked])
     for warning in loaded.warnings:
@@ -79,7 +79,7 @@ def run_command(
         warn(f"{store.paths.database} may be read by others; `chmod 600` it unless they are meant to")
     try:
         config = _create_or_compare(store, loaded.config, folder=loaded.folder)
-        options = _RunOptions(
+        options = RunOptions(
             workers=workers, storage=storage, share=not no_sharing, other_numerics=allow_other_numerics
         )
         return _carry_out(store, config, options)
@@ -103,24 +103,24 @@ def resume_command(
     from tuner.cli.reading import opened_store
     from tuner.config.canonical import config_from_json
 
-    _refuse_no_workers(workers)
+    refuse_no_workers(workers)
     with opened_store(home, storage) as store:
         config = config_from_json(store.study(name).config)
-        options = _RunOptions(
+        options = RunOptions(
             workers=workers, storage=storage, share=not no_sharing, other_numerics=allow_other_numerics
         )
         return _carry_out(store, config, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _RunOptions:
+class RunOptions:
     workers: int | None
     storage: str | None = field(repr=False)
     share: bool
     other_numerics: bool
 
 
-def _refuse_no_workers(workers: int | None) -> None:
+def refuse_no_workers(workers: int | None) -> None:
     from tuner.errors import ConfigError
 
     if workers is not None and workers < 1:
@@ -145,7 +145,7 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     return refuse_or_merge(config_from_json(store.study(config.study).config), config, command="run")
 
 
-def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
+def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:
     """Run what is left of a study and print its answer; the exit code."""
     from tuner.cli.answer import answer_lines
     from tuner.cli.plain import plain
@@ -154,7 +154,7 @@ def _carry_out(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     if store.study(config.study).state in ("finished", "no_answer"):
         _complete_end(store, config)
     else:
-        exit_code = _run_engine(store, config, options)
+        exit_code = run_engine(store, config, options)
         if exit_code:
             return exit_code
     record = store.load(config.study, with_curves=False)
@@ -186,7 +186,7 @@ def _complete_end(store: Store, config: StudyConfig) -> None:
         store.release(lease)
 
 
-def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
+def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:
     """Hold the planner's lease while the engine runs; 0, or 128 + the signal that stopped it."""
     from tuner.cli.console import note
     from tuner.config.canonical import config_to_json
@@ -215,7 +215,7 @@ def _run_engine(store: Store, config: StudyConfig, options: _RunOptions) -> int:
     return 0
 
 
-def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: _RunOptions) -> None:
+def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: RunOptions) -> None:
     """Build the planner, its workers and what shows them, and run them to the end."""
     from tuner.cli.console import stderr_console
     from tuner.cli.watching import Watcher

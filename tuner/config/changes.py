@@ -44,6 +44,9 @@ def refuse_or_merge(old: StudyConfig, new: StudyConfig, *, command: Literal["run
     Raises:
         ConfigError: one line per setting that would change the study's decisions or its recipe.
     """
+    if old.frontier is not None:
+        # `tuner frontier` may have asked for another one beside the YAML.
+        new = new.model_copy(update={"frontier": old.frontier})
     refused = [change for change in compare(old, new) if change.change in ("decision", "recipe")]
     if refused:
         raise ConfigError("\n".join(_refusal(change, old.study, command) for change in refused))
@@ -96,6 +99,8 @@ def _canonical(value: Any) -> str:
 def _refusal(change: SettingChange, study: str, command: str) -> str:
     old, new = _shown(change.old), _shown(change.new)
     start = f"{change.path}: {old} -> {new}"
+    if change.path.partition(".")[0] == "frontier":
+        return f"{start} is no change that `tuner {command}` makes; measure it beside the study: tuner frontier {study}"
     if change.change == "recipe":
         return (
             f"{start} would change the weights of study {study!r}, so `tuner {command}` refuses it; "

@@ -26,6 +26,12 @@ def schedule_problems(config: StudyConfig) -> Iterator[Problem]:
             f"schedule: {PLATEAU}",
             cause=cause,
         )
+    if config.frontier is not None:
+        yield Problem(
+            path=("frontier",),
+            message=f"forks cooldowns off a plateau, which {given} has not; remove it, or use schedule: {PLATEAU}",
+            cause=cause,
+        )
     for name in ("decay_share", "decay_shape"):
         if getattr(training, name) != Training.model_fields[name].default:
             yield Problem(

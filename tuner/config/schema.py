@@ -250,6 +250,29 @@ class LaterRound(Section):
     )
 
 
+class Frontier(Section):
+    """The metric against the step budget, from cooldowns forked off one trunk (`tuner frontier NAME`)."""
+
+    num_budgets: Annotated[int, Field(ge=2)] = setting(
+        8, change="decision", description="budgets from half of the answer's to all of it, evenly spaced"
+    )
+    budgets: tuple[Positive, ...] | None = setting(
+        None, change="decision", description="these budgets instead, in updates"
+    )
+    decay_share: Annotated[float, Field(gt=0, lt=1)] | None = setting(
+        None, change="decision", description="length of each cooldown as a share of its budget; default: the answer's"
+    )
+    decay_shape: Literal["auto", "linear", "1-sqrt", "cosine"] = setting(
+        "auto", change="decision", description="shape of the cooldowns; auto: the answer's"
+    )
+    num_seeds: Positive = setting(
+        1, change="decision", description="trunks of the answer's rate, for the interval and the knee"
+    )
+    half_rate: bool = setting(
+        True, change="decision", description="a trunk at half the rate beside it: one rate flatters its own budget"
+    )
+
+
 class Execution(Section):
     """How the study is carried out on this machine."""
 
@@ -320,6 +343,9 @@ class StudyConfig(Section):
         change="decision",
         description="instead of round_2: the rounds after round 1, each longer than the one before; the first is "
         "round_2, the next round_3, ... (one to three are practical)",
+    )
+    frontier: Frontier | None = setting(
+        None, change="decision", description="last phase: what other budgets reach; null: only by `tuner frontier NAME`"
     )
     execution: Execution = setting(Execution(), change="execution", description="how it is carried out")
 

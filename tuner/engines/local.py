@@ -105,7 +105,7 @@ class LocalEngine:
             move, record = self._store.patience.work(self._planner.advance)
             self._show(record)
             if isinstance(move, Conclude):
-                return self._finish(move, self._score(move.answer.best_trial))
+                return self._finish(move, self._test_rows(move))
             if isinstance(move, GiveUp):
                 return self._finish(move, ())
             if isinstance(move, Wait):
@@ -127,6 +127,10 @@ class LocalEngine:
                 self._observer.progressed(snapshot)
             if changed:
                 return
+
+    def _test_rows(self, move: Conclude) -> tuple[Evaluation, ...]:
+        """The test score of the chosen model, unless a study that went on kept its answer: it has one."""
+        return () if move.answer.test_value is not None else self._score(move.answer.best_trial)
 
     def _score(self, trial: int) -> tuple[Evaluation, ...]:
         """Have any worker score the chosen checkpoint; ask another if that one dies, but not for ever."""

@@ -13,6 +13,7 @@ from tuner.protocol.answer import conclude
 from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
+from tuner.protocol.frontier import FRONTIER, advance_frontier
 from tuner.protocol.instability import with_proposals
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, Probed, advance_instability_probe
 from tuner.protocol.kinds import is_compute_bound
@@ -161,7 +162,8 @@ def _next_round(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRe
             return replace(move, decisions=(*passed, *move.decisions))
         passed.append(move)
     end = conclude(study, sharing=sharing)
-    return replace(end, decisions=(*passed, *end.decisions))
+    beyond = advance_frontier(config, study, end.answer)
+    return replace(end, decisions=(*passed, *end.decisions)) if beyond is None else beyond
 
 
 def _later(study: StudyRecord) -> list[PhaseRecord]:
@@ -196,6 +198,9 @@ def _within_hours(
         judged = rounds[-1]
         close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
+    if kind == FRONTIER:
+        end = conclude(study, sharing=sharing)
+        return replace(end, decisions=(skipped, *end.decisions))
     if kind == INSTABILITY_PROBE:
         after = _first_round(config, study, sweep=study.phase(SWEEP))
     else:

@@ -39,6 +39,9 @@ def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
         params=dict(best.params),
         sharing=sharing,
     )
+    if study.answer is not None and study.answer.best_trial == answer.best_trial:
+        # A study that went on beyond its end keeps its answer, as it was told then.
+        return Conclude(answer=study.answer)
     decision = _decision(study, answer, winner, leaders=leaders)
     return Conclude(answer=answer, decisions=(decision,))
 

@@ -15,6 +15,7 @@ from tuner.analysis.transfer import point_key
 from tuner.config.schema import LaterRound, StudyConfig
 from tuner.protocol.answer import ranked_points, twins
 from tuner.protocol.decay import retuned_length
+from tuner.protocol.frontier_budgets import with_reserved
 from tuner.protocol.next_length import LATER, Length, length_of, round_name
 from tuner.protocol.rounds import feasible
 from tuner.protocol.runs import decay_steps, has_plateau, lengthened, trial_seed
@@ -59,7 +60,10 @@ def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, bas
     length = length_of(config, study, place=place, base=base)
     leaders = best_of_each_first([group[0] for group in ranked_points(base)], asked(config))
     best = leaders[: item.num_trials]
-    specs = [_extended(config, t.spec, length=length, decay=_new_decay(config, study, base, length)) for t in best]
+    decay = _new_decay(config, study, base, length)
+    specs = [_extended(config, trial.spec, length=length, decay=decay) for trial in best]
+    if place == len(config.later_rounds) - 1:
+        specs = [with_reserved(config, spec) for spec in specs]
     trials = [
         TrialPlan(
             number=index * len(best) + order,

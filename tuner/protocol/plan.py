@@ -13,6 +13,7 @@ from tuner.config.kind_rules import has_length, round_1_steps
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
 from tuner.protocol.decay import DECAY, NUM_RETUNED
+from tuner.protocol.frontier import FRONTIER
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, MOST_EVALUATIONS, planned_steps
 from tuner.protocol.lengths import expected_lengths
 from tuner.protocol.next_length import round_name
@@ -74,6 +75,7 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
         phases.append(_decay(config, first, factor=GROWTH**num_adjustments))
     grown = max(longest, first.max_steps * GROWTH**num_adjustments)
     phases += _with_production(config, _later_rounds(config, shortest=shortest, longest=grown))
+    phases += _frontier(config, phases)
     return phases if config.limits.study_hours is None else [_cut(phase) for phase in phases]
 
 
@@ -280,6 +282,32 @@ def _later_rounds(config: StudyConfig, *, shortest: int, longest: int) -> list[P
         planned.append(phase)
         before = phase.name.replace("_", " ")
     return planned
+
+
+def _frontier(config: StudyConfig, before: list[PlannedPhase]) -> list[PlannedPhase]:
+    """As long as the answer's run: round 1's, or that of the last later round."""
+    if config.frontier is None:
+        return []
+    asked, rounds = config.frontier, [phase for phase in before if phase.name.startswith("round_")]
+    low, high = min(phase.min_steps for phase in rounds), max(phase.max_steps for phase in rounds)
+    given = asked.budgets
+    num_budgets = asked.num_budgets if given is None else len(given)
+    shortest, longest = (max(1, low // 2), high) if given is None else (min(given), max(given))
+    min_evals, max_evals = _evals(config, shortest, longest)
+    num_trials = num_budgets * (asked.num_seeds + asked.half_rate)
+    note = "cooldowns forked off a trunk of the answer's rate" + (" and one at half of it" if asked.half_rate else "")
+    return [
+        PlannedPhase(
+            name=FRONTIER,
+            min_trials=num_trials,
+            max_trials=num_trials,
+            min_steps=shortest,
+            max_steps=longest,
+            min_evals=min_evals,
+            max_evals=max_evals,
+            note=note,
+        )
+    ]
 
 
 def _start(config: StudyConfig) -> str:

@@ -22,6 +22,7 @@ DECIDING_KINDS = (
     "decay",
     "carried_over",
     "round_skipped",
+    "frontier",
     "answer",
     "gave_up",
 )

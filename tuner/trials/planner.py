@@ -82,20 +82,22 @@ class Planner:
         """Commit the end of the study, with the test score of the chosen model."""
         if isinstance(move, Conclude):
             move = self._with_sharing(move)
-            values = {row.metric: row.value for row in test}
-            answer = replace(move.answer, test_value=values.get(move.answer.metric))
-            move = replace(move, answer=answer)
-            if not test:
-                move = replace(move, decisions=(*move.decisions, self._no_test(answer.best_trial)))
-            else:
-                trial = answer.best_trial
-                self._store.patience.work(lambda: self._store.record_test_value(self._lease, trial, test))
+            if move.answer.test_value is None:
+                move = self._with_test_value(move, test)
         self._apply(move)
         self._mirror.follow(self.record(), warn=self._warn)
         return move
 
     def _apply(self, move: Move) -> None:
         self._store.patience.work(lambda: self._store.apply(self._lease, move))
+
+    def _with_test_value(self, move: Conclude, test: tuple[Evaluation, ...]) -> Conclude:
+        trial = move.answer.best_trial
+        if not test:
+            return replace(move, decisions=(*move.decisions, self._no_test(trial)))
+        self._store.patience.work(lambda: self._store.record_test_value(self._lease, trial, test))
+        values = {row.metric: row.value for row in test}
+        return replace(move, answer=replace(move.answer, test_value=values.get(move.answer.metric)))
 
     def _no_test(self, best_trial: int) -> Decision:
         best = next(trial for trial in self.record().trials() if trial.trial == best_trial)

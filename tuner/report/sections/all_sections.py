@@ -8,6 +8,7 @@ from tuner.report.sections.axes import axis_sections
 from tuner.report.sections.best_steps import best_step_sections
 from tuner.report.sections.caveats import caveats_section
 from tuner.report.sections.curves import curve_sections
+from tuner.report.sections.frontier import frontier_sections
 from tuner.report.sections.instability import instability_sections
 from tuner.report.sections.isolation import isolation_sections
 from tuner.report.sections.records import bill_section, decisions_section, trials_section
@@ -27,6 +28,7 @@ def all_sections(source: Source) -> tuple[Section, ...]:
         *isolation_sections(source),
         *survivor_sections(source),
         *round_sections(source),
+        *frontier_sections(source),
         *instability_sections(source),
         *axis_sections(source),
         *curve_sections(source),

@@ -1,0 +1,60 @@
+"""`tuner frontier`: what it refuses, in one line, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from stored_studies import keep_study
+
+from sample_studies import make_config, quickstart_study, unfinished_study  # isort: skip
+from tuner.cli.main import run_command_line
+from tuner.config.canonical import config_from_json
+from tuner.storage.store import Store
+
+
+def refused(capsys: pytest.CaptureFixture[str], home: Path, *arguments: str) -> str:
+    capsys.readouterr()
+    assert run_command_line(["frontier", *arguments, "--home", str(home)]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--budgets", "3,1600"), "--budgets 3: warmup_steps="),
+        (("--budgets", "many"), "--budgets many: numbers of updates with commas between them"),
+        (("--decay-share", "1.5"), "--decay-share: 1.5: "),
+        (("--decay-shape", "round"), "--decay-shape: round: "),
+        (("--workers", "0"), "--workers: 0, must be at least 1"),
+    ],
+)
+def test_what_leaves_nothing_to_fork_is_refused_and_nothing_is_stored(
+    options: tuple[str, ...], told: str, stored_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refused(capsys, stored_home, "quickstart", *options)
+    store = Store.open(None, stored_home, create=False)
+    assert config_from_json(store.study("quickstart").config).frontier is None
+    assert store.study("quickstart").state == "finished"
+    store.close()
+
+
+def test_a_study_without_an_answer_has_no_trunk_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = unfinished_study()
+    keep_study(tmp_path / "runs", study, make_config(study.name))
+    line = refused(capsys, tmp_path / "runs", study.name)
+    assert "has no answer yet, whose trunk a frontier is forked from" in line
+    assert f"tuner resume {study.name}" in line
+
+
+def test_a_schedule_without_a_plateau_has_nothing_to_fork(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, study = make_config("flat"), replace(quickstart_study(), name="flat")
+    training = config.training.model_copy(update={"schedule": "cosine"})
+    keep_study(tmp_path / "runs", study, config.model_copy(update={"training": training}))
+    line = refused(capsys, tmp_path / "runs", "flat")
+    assert "training.schedule=cosine has no plateau" in line
+    assert "schedule: warmup_stable_decay" in line

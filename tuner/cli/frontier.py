@@ -1,0 +1,175 @@
+"""`tuner frontier`: opens a finished study again for its last phase, the metric against the step budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli.options import DEFAULT_HOME, HomeOption, JsonOption, StorageOption, StudyName
+from tuner.cli.run import WorkersOption
+
+if TYPE_CHECKING:
+    from tuner.config.schema import StudyConfig
+    from tuner.records import StudyRecord
+    from tuner.storage.store import Store
+
+COLUMNS = ("max_train_steps", "epochs", "value", "gain per 1,000 steps", "rate", "seeds", "hours for one run", "")
+
+
+def frontier_command(
+    name: StudyName,
+    num_budgets: Annotated[
+        int, typer.Option("--num-budgets", min=2, help="Budgets from half of the answer's to all of it.")
+    ] = 8,
+    budgets: Annotated[
+        str | None, typer.Option("--budgets", metavar="N,N,...", help="These budgets instead.", show_default=False)
+    ] = None,
+    decay_share: Annotated[
+        float | None,
+        typer.Option("--decay-share", help="Length of each cooldown; default: the answer's.", show_default=False),
+    ] = None,
+    decay_shape: Annotated[str, typer.Option("--decay-shape", help="auto, linear, 1-sqrt or cosine.")] = "auto",
+    num_seeds: Annotated[int, typer.Option("--num-seeds", min=1, help="Trunks of the answer's rate.")] = 1,
+    half_rate: Annotated[bool, typer.Option(help="A trunk at half the rate beside it.")] = True,
+    hours: Annotated[
+        float | None, typer.Option("--hours", help="Say what so many hours for one run buy.", show_default=False)
+    ] = None,
+    workers: WorkersOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Measure what other budgets reach, by cooldowns forked from one trunk of the answer.
+
+    A frontier that stands is printed again; other settings measure another one, which shares what agrees. Ctrl-C saves
+    all work; the same command, or `tuner resume NAME`, goes on.
+
+    \b
+    tuner frontier quickstart
+    tuner frontier quickstart --num-seeds 2 --hours 1.5
+    """
+    from tuner.cli.reading import load_study_record, opened_store
+    from tuner.cli.run import RunOptions, refuse_no_workers, run_engine
+    from tuner.config.canonical import config_from_json, config_to_json
+    from tuner.config.frontier_options import with_frontier
+
+    refuse_no_workers(workers)
+    asked = {
+        "num_budgets": num_budgets,
+        "budgets": _budgets(budgets),
+        "decay_share": decay_share,
+        "decay_shape": decay_shape,
+        "num_seeds": num_seeds,
+        "half_rate": half_rate,
+    }
+    with opened_store(home, storage) as store:
+        config = with_frontier(config_from_json(store.study(name).config), asked)
+        record = load_study_record(store, name, with_curves=True)
+        _refuse(config, record)
+        if record.state != "finished" or _needs(config, record):
+            store.update_config(name, config_to_json(config))
+            options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False)
+            exit_code = run_engine(store, config, options)
+            if exit_code:
+                return exit_code
+            record = load_study_record(store, name, with_curves=True)
+        _show(store, record, hours=hours, as_json=as_json)
+    return 0
+
+
+def _budgets(text: str | None) -> list[int] | None:
+    from tuner.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        return [int(part.replace("_", "")) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--budgets {text}: numbers of updates with commas between them, as 400,800,1600") from error
+
+
+def _refuse(config: StudyConfig, record: StudyRecord) -> None:
+    """Refuse what has no trunk to fork from.
+
+    Raises:
+        StudyError, ConfigError: the study has no answer yet, no plateau, or the budgets leave no plateau.
+    """
+    from tuner.errors import ConfigError, StudyError
+    from tuner.protocol.frontier import FRONTIER, MIN_BUDGETS
+    from tuner.protocol.frontier_budgets import budgets_of
+    from tuner.protocol.runs import has_plateau
+
+    if record.answer is None:
+        remedy = "no other budget can help it" if record.state == "no_answer" else f"tuner resume {record.name}"
+        raise StudyError(f"study {record.name!r} has no answer yet, whose trunk a frontier is forked from; {remedy}")
+    if record.state == "running":
+        raise StudyError(f"study {record.name!r} is being run; wait for it: tuner status {record.name}")
+    if not has_plateau(config):
+        raise ConfigError(
+            f"training.schedule={config.training.schedule} has no plateau: no budget shares anything with another, so "
+            "there is nothing to fork; run the study under another name with schedule: warmup_stable_decay"
+        )
+    base = next(trial for trial in record.trials() if trial.trial == record.answer.best_trial)
+    assert config.frontier is not None
+    found, asked = budgets_of(config.frontier, base.spec), config.frontier.budgets
+    missing = [budget for budget in asked or () if budget not in found]
+    if missing:
+        raise ConfigError(
+            f"--budgets {missing[0]}: warmup_steps={base.spec.schedule.warmup_steps} and the decay leave no plateau "
+            "that ends at an evaluation; give a larger budget, or a smaller --decay-share"
+        )
+    if len(found) < MIN_BUDGETS:
+        raise ConfigError(
+            f"the answer's {base.spec.max_train_steps} steps with warmup_steps={base.spec.schedule.warmup_steps} hold "
+            f"{len(found)} of {config.frontier.num_budgets} budgets; a {FRONTIER} needs {MIN_BUDGETS}: give --budgets"
+        )
+
+
+def _needs(config: StudyConfig, record: StudyRecord) -> bool:
+    from tuner.protocol.frontier import advance_frontier
+
+    assert record.answer is not None
+    return advance_frontier(config, record, record.answer) is not None
+
+
+def _show(store: Store, record: StudyRecord, *, hours: float | None, as_json: bool) -> None:
+    from tuner.cli.console import show, table
+    from tuner.cli.plain import plain
+    from tuner.protocol.frontier import frontier_of, latest
+    from tuner.report.frontiers import bought, frontier_payload, frontier_rows
+    from tuner.report.payloads import as_text
+    from tuner.report.wording import Lengths, number
+
+    phase = latest(record)
+    found = None if phase is None else frontier_of(record, phase)
+    if phase is None or found is None:
+        print("no trial of the frontier was feasible")
+        return
+    each = store.measured(record.name).seconds_per_step
+    told = None if hours is None else bought(found, phase, hours=hours, seconds_per_step=each)
+    if as_json:
+        print(as_text(frontier_payload(record, phase, found, seconds_per_step=each) | {"hours_buy": told}))
+        return
+    lengths = Lengths.of(record)
+    cells = [
+        (
+            f"{row.budget:,}",
+            _short(lengths.epochs(row.budget)),
+            number(row.value),
+            _short(row.gain),
+            f"{row.rate:.4g}",
+            row.num_seeds,
+            _short(row.hours),
+            row.mark,
+        )
+        for row in frontier_rows(found, seconds_per_step=each)
+    ]
+    show(table(COLUMNS, cells, right=COLUMNS[:-1]))
+    print(plain(phase.reason or ""))
+    if told is not None:
+        print(plain(told["told"]))
+
+
+def _short(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3g}"

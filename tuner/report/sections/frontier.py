@@ -1,0 +1,56 @@
+"""What would other budgets have reached? The metric against the step budget, from cooldowns of one trunk."""
+
+from __future__ import annotations
+
+from tuner.protocol.frontier import FRONTIER, frontier_of, values_by_rate
+from tuner.records import PhaseRecord
+from tuner.report.figures.frontier import draw_frontier
+from tuner.report.frontiers import frontier_rows
+from tuner.report.section import Drawing, Section, Table
+from tuner.report.source import Source
+from tuner.report.wording import number
+
+COLUMNS = ("max_train_steps", "best value", "gain per 1,000 steps", "learning rate", "seeds", "hours of one run", "is")
+
+
+def frontier_sections(source: Source) -> list[Section]:
+    """One section for each frontier that measured anything."""
+    found = (_section(source, phase) for phase in source.study.phases if phase.plan.kind == FRONTIER)
+    return [section for section in found if section is not None]
+
+
+def _section(source: Source, phase: PhaseRecord) -> Section | None:
+    found = frontier_of(source.study, phase)
+    if found is None:
+        return None
+    metric = phase.plan.eval.metric
+    claim = phase.reason if phase.is_closed and phase.reason else f"{phase.name} is still being measured."
+    figure = draw_frontier(values_by_rate(phase), found, metric=metric)
+    rows = frontier_rows(found, seconds_per_step=_seconds_per_step(source))
+    num_left_out = sum(trial.is_ended and not trial.is_feasible for trial in phase.trials)
+    deviation = "unknown, nothing was replicated" if found.deviation is None else number(found.deviation)
+    evidence = [f"Seed deviation: {deviation}"]
+    if num_left_out:
+        evidence.append(f"{num_left_out} of {len(phase.trials)} trials were not feasible and are left out")
+    return Section(
+        title="What would other budgets have reached?" + ("" if phase.name == FRONTIER else f" ({phase.name})"),
+        claim=claim,
+        evidence=tuple(evidence),
+        drawings=(Drawing(name=phase.name, figure=figure, alt=claim),),
+        tables=(
+            Table(
+                name=phase.name,
+                title=f"Best {metric} by budget, on the envelope of the learning rates",
+                columns=COLUMNS,
+                rows=tuple((r.budget, r.value, r.gain, r.rate, r.num_seeds, r.hours, r.mark) for r in rows),
+            ),
+        ),
+        caveat="All else was tuned for the answer's budget; at another one other settings may do better. A frontier of "
+        "one learning rate flatters the budget that it was tuned for.",
+    )
+
+
+def _seconds_per_step(source: Source) -> float | None:
+    steps, seconds = source.bill.get("executed", 0), source.bill.get("seconds", {})
+    spent = sum(seconds.values())
+    return spent / steps if steps and spent else None
