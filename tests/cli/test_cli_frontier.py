@@ -58,3 +58,10 @@ def test_a_schedule_without_a_plateau_has_nothing_to_fork(tmp_path: Path, capsys
     line = refused(capsys, tmp_path / "runs", "flat")
     assert "training.schedule=cosine has no plateau" in line
     assert "schedule: warmup_stable_decay" in line
+
+
+def test_a_study_whose_hours_are_used_up_measures_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, study = make_config("late"), replace(quickstart_study(), name="late")
+    limits = config.limits.model_copy(update={"study_hours": 1e-9})
+    keep_study(tmp_path / "runs", study, config.model_copy(update={"limits": limits}))
+    assert "limits.study_hours=1e-09 of study 'late' are used up" in refused(capsys, tmp_path / "runs", "late")

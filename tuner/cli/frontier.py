@@ -67,6 +67,7 @@ def frontier_command(
         config = with_frontier(config_from_json(store.study(name).config), asked)
         record = load_study_record(store, name, with_curves=True)
         _refuse(config, record)
+        _refuse_out_of_time(config, elapsed_seconds=store.elapsed_seconds(name))
         if record.state != "finished" or _needs(config, record):
             store.update_config(name, config_to_json(config))
             options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False)
@@ -126,6 +127,18 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
         )
 
 
+def _refuse_out_of_time(config: StudyConfig, *, elapsed_seconds: float) -> None:
+    from tuner.errors import StudyError
+    from tuner.protocol.measured import SECONDS_PER_HOUR
+
+    hours = config.limits.study_hours
+    if hours is not None and elapsed_seconds >= hours * SECONDS_PER_HOUR:
+        raise StudyError(
+            f"limits.study_hours={hours:g} of study {config.study!r} are used up; run it under another name with more "
+            "hours and frontier: {}: it shares what agrees"
+        )
+
+
 def _needs(config: StudyConfig, record: StudyRecord) -> bool:
     from tuner.protocol.frontier import advance_frontier
 
@@ -144,7 +157,8 @@ def _show(store: Store, record: StudyRecord, *, hours: float | None, as_json: bo
     phase = latest(record)
     found = None if phase is None else frontier_of(record, phase)
     if phase is None or found is None:
-        print("no trial of the frontier was feasible")
+        cut = [decision.reason for decision in record.decisions if decision.kind == "cut"]
+        print(plain(cut[-1] if phase is None and cut else "no trial of the frontier was feasible"))
         return
     each = store.measured(record.name).seconds_per_step
     told = None if hours is None else bought(found, phase, hours=hours, seconds_per_step=each)
