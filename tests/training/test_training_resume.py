@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
+@pytest.mark.slow
 def test_a_hundred_updates_equal_sixty_and_forty_in_a_new_process(tmp_path):
     workload = language_model(tmp_path)
     straight = {}

@@ -68,6 +68,7 @@ def test_ctrl_c_saves_and_resume_goes_on_at_once(home: Home) -> None:
     assert home.json("status", "tiny")["steps"]["recomputed"] == 0
 
 
+@pytest.mark.slow
 def test_a_second_run_of_a_running_study_is_refused(long_home: Home, running: subprocess.Popen[str]) -> None:
     for command in (("run", "tiny.yaml"), ("resume", "tiny")):
         error = long_home.tuner(*command, exit_code=2)
@@ -76,6 +77,7 @@ def test_a_second_run_of_a_running_study_is_refused(long_home: Home, running: su
     assert long_home.json("status", "tiny")["state"] == "running"
 
 
+@pytest.mark.slow
 def test_optuna_opens_the_database_while_the_study_runs(long_home: Home, running: subprocess.Popen[str]) -> None:
     url = f"sqlite:///{long_home.folder / 'runs' / 'tuner.db'}"
     # The mirror follows the planner's loop, which on a busy machine is seconds behind the workers.
@@ -106,6 +108,7 @@ def test_a_terminal_that_closes_saves_the_workers_states_too(home: Home) -> None
     assert home.json("status", "tiny")["steps"]["recomputed"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "word"),
     [("training.weight_decay=0.5", "training.weight_decay"), ("round_1.num_trials=6", "round_1.num_trials")],

@@ -40,8 +40,9 @@ def frontier_command(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Measure what other budgets reach, by cooldowns forked from one trunk of the answer.
+    """Measure what other budgets reach, by cooldowns from one trunk.
 
+    The trunk is that of the answer, and another at half its rate.
     A frontier that stands is printed again; other settings measure another one, which shares what agrees. Ctrl-C saves
     all work; the same command, or `tuner resume NAME`, goes on.
 
