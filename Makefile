@@ -21,7 +21,7 @@ help:
 	@echo "make test-slow    the long tests"
 	@echo "make test-postgres   the storage tests on a PostgreSQL server of their own"
 	@echo "make benchmarks   what is measured side by side"
-	@echo "make faults       every fault in full, with its table (up to an hour; goes on where it was stopped)"
+	@echo "make faults       every fault in full, with its table (an hour at a time; goes on where it was stopped)"
 	@echo "make brute-force  derived budgets against training at every budget, ten study seeds (hours)"
 	@echo "make clean        remove the environment and caches; studies' results in runs/ stay"
 

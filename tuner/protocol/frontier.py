@@ -14,6 +14,7 @@ from tuner.analysis.frontier import Frontier, frontier
 from tuner.config.schema import Frontier as Asked
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import value_of
+from tuner.protocol.frontier_budgets import FRONTIER as FRONTIER
 from tuner.protocol.frontier_budgets import budgets_of, decay_share_of, fork_steps_of, shape_of
 from tuner.protocol.later_rounds import TWIN_RATE
 from tuner.protocol.probe import known_seed_deviation
@@ -34,7 +35,6 @@ from tuner.records import (
     Wait,
 )
 
-FRONTIER: Final = "frontier"
 MIN_BUDGETS: Final = 2
 """Fewer than this are no frontier."""
 

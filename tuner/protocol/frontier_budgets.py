@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from tuner.config.schema import Frontier, StudyConfig
 from tuner.protocol.runs import has_plateau
 from tuner.records import DecayShape, RunSpec
+
+FRONTIER: Final = "frontier"
+"""The phase's kind, and the name of the first."""
 
 
 def budgets_of(asked: Frontier, spec: RunSpec) -> dict[int, int]:

@@ -13,7 +13,7 @@ from tuner.config.kind_rules import has_length, round_1_steps
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
 from tuner.protocol.decay import DECAY, NUM_RETUNED
-from tuner.protocol.frontier import FRONTIER
+from tuner.protocol.frontier_budgets import FRONTIER
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, MOST_EVALUATIONS, planned_steps
 from tuner.protocol.lengths import expected_lengths
 from tuner.protocol.next_length import round_name
