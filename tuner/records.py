@@ -86,6 +86,7 @@ class EvalSpec:
     batch_size: int
     num_train_examples: int
     max_validation_examples: int | None = None
+    averaged_horizons: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

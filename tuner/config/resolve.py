@@ -49,6 +49,7 @@ def eval_spec(config: StudyConfig) -> EvalSpec:
         batch_size=evaluation.batch_size,
         num_train_examples=evaluation.train_sample,
         max_validation_examples=evaluation.max_validation_examples,
+        averaged_horizons=evaluation.averaged_horizons,
     )
 
 

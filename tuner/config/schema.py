@@ -76,6 +76,11 @@ class Evaluation(Section):
     max_validation_examples: Positive | None = setting(
         None, change="decision", description="a fixed subsample; null: all"
     )
+    averaged_horizons: tuple[Positive, ...] = setting(
+        (50, 200),
+        change="decision",
+        description="exponential averages of the weights over so many updates, scored beside the weights; []: none",
+    )
 
 
 class PerfectFit(Section):
