@@ -16,6 +16,9 @@ from tuner.records import Decision
 
 PLAIN_EVERY_SECONDS = 10.0
 
+SLOW = 10.0
+"""Steps per second below which a whole number would say too little."""
+
 
 class Watcher:
     """Decisions as lines; progress as a live bar on a terminal, as a line now and then elsewhere."""
@@ -74,9 +77,10 @@ def _detail(snapshot: Snapshot) -> str:
     parts = [
         f"{snapshot.num_ended}/{snapshot.num_trials} trials",
         f"{snapshot.steps_done:,}/{snapshot.steps_total:,} steps",
-        f"{snapshot.steps_per_second:,.0f} steps/s",
     ]
     if left is not None:
+        speed = snapshot.steps_per_second
+        parts.append(f"{speed:,.0f} steps/s" if speed >= SLOW else f"{speed:.2g} steps/s")
         parts.append(f"at most {_duration(left)} left in this phase")
     return ", ".join(parts)
 

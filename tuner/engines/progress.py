@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from tuner.records import StudyRecord, TrialRecord
 
 WINDOW_SECONDS = 20.0
-"""Speed is taken over this much of the recent past."""
+"""Speed is taken over this much of the recent past ..."""
+
+MIN_EVENTS = 8
+"""... and over at least so many words of workers: where an evaluation is far from the next, two are not enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,7 @@ class Speedometer:
         self._steps[trial] = step
         now = time.monotonic()
         self._past.append((now, self._executed))
-        while len(self._past) > 2 and now - self._past[0][0] > WINDOW_SECONDS:
+        while len(self._past) > MIN_EVENTS and now - self._past[0][0] > WINDOW_SECONDS:
             self._past.popleft()
         return is_new
 
