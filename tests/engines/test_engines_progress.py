@@ -36,9 +36,7 @@ def test_speed_of_frequent_evaluations_is_that_of_the_recent_past(clock: list[fl
 
 
 def snapshot(speed: float) -> Snapshot:
-    return Snapshot(
-        phase="round_1", num_ended=1, num_trials=5, steps_done=100, steps_total=600, steps_per_second=speed
-    )
+    return Snapshot(phase="round_1", num_ended=1, num_trials=5, steps_done=100, steps_total=600, steps_per_second=speed)
 
 
 @pytest.mark.parametrize(
