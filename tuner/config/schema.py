@@ -133,9 +133,9 @@ class Limits(Section):
     run_hours: float | None = setting(
         None,
         change="decision",
-        description="the longest that one run may take, at the measured step time: a rung, round, probe or frontier that "
-        "is longer is left out; compute-bound: the length that it buys; fewer steps than budget.production_steps, or than "
-        "round 1 can live on with 10 % of them, end the study",
+        description="the longest that one run may take, at the measured step time: a rung, round, probe or frontier "
+        "that is longer is left out; compute-bound: the length that it buys; fewer steps than budget.production_steps, "
+        "or than round 1 can live on with 10 % of them, end the study",
         gt=0,
     )
 
