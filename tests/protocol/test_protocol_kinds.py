@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from synthetic import FACTS, Lab, Losses, World, bowl, config_of
 
+from tuner.analysis.saturation import Movement
 from tuner.protocol.measured import Measured
+from tuner.protocol.saturated import saturated
 from tuner.records import Conclude, GiveUp, Outcome, RunSpec
 
 SWEEP, COOLDOWN = "budget_sweep", "budget_sweep.cooldown"
@@ -290,6 +292,19 @@ def test_under_one_epoch_a_stated_threshold_is_still_looked_for() -> None:
     config = config_of(budget={"production_steps": 20_000})
     lab = Lab(config, bowl(), facts=replace(FACTS, num_train_examples=100_000)).play()
     assert kind(lab) == "not_compute_bound"
+
+
+@pytest.mark.parametrize(
+    ("moved", "told"),
+    [
+        (Movement(before=0.315, level=0.308, chance=0.008), "no more than noise alone gives (0.008; 2 % are 0.0063)"),
+        (Movement(before=0.315, level=0.314, chance=0.008), "less than 2 % (0.0063; noise alone gives up to 0.008)"),
+    ],
+)
+def test_a_saturated_sweep_says_which_bar_its_gain_stayed_below(moved: Movement, told: str) -> None:
+    lab = play(levels_off(2.0), budget=NO_FIT)
+    phase = lab.study.phase(SWEEP)
+    assert told in saturated(phase, phase.trials[0], moved).reason
 
 
 # ---------------------------------------------------------------- nothing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import random
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from synthetic import Lab, Losses, World, config_of
 
 from tuner.config.schema import LaterRound
 from tuner.protocol.plan import PlannedPhase, closed_form_plan
+from tuner.protocol.rounds import feasible
 from tuner.records import Conclude, GiveUp, RunSpec
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=8)
@@ -137,6 +139,57 @@ def test_a_study_stays_within_its_closed_form_plan(seed: int, of: str, adjust: s
     assert_within(lab, planned)
 
 
+def any_limits(seed: int, adjust: str) -> Any:
+    """Lists of rounds with given multiples (some of them 1), seeds that grow or not, limits, a frontier, the probe."""
+    draw = random.Random(seed)
+    rounds = tuple(
+        LaterRound(
+            num_trials=2,
+            num_seeds=draw.randint(1, 3),
+            budget_multiple=draw.choice(["auto", 1, 1.02, 1.5, 7]),
+            lower_rate_twin=draw.random() < 0.5,
+        )
+        for _ in range(draw.randint(1, 4))
+    )
+    kind = draw.choice(["auto", "compute_bound"])
+    data = config_of(
+        workload_kind=kind,
+        round_1={"num_trials": 6, "adjust": adjust, "decay_shares": [0.1, 0.2, 0.4]},
+        budget={"perfect_fit": None} if kind == "compute_bound" else {},
+        limits={"run_hours": draw.choice([0.3, 1.0])} | ({"study_hours": draw.choice([2, 5])} if seed % 2 else {}),
+        budget_sweep={"probe_instability": seed % 3 == 0},
+        frontier=draw.choice([None, {"num_budgets": 4}]),
+    )
+    return data.model_copy(update={"round_2": None, "rounds": rounds})
+
+
+@SETTINGS
+@given(st.integers(0, 10**6), ADJUST)
+def test_a_study_of_given_multiples_and_limits_stays_within_its_closed_form_plan(seed: int, adjust: str) -> None:
+    config = any_limits(seed, adjust)
+    planned = {phase.name: phase for phase in closed_form_plan(config)}
+    lab = Lab(config, any_world(seed, 0.2), seed, seconds_per_step=lambda done: 1.0).play(max_moves=120)
+    assert_within(lab, planned)
+    hours = config.limits.run_hours
+    assert hours is not None
+    for phase in lab.phases:
+        # Rounded multiples of a rounded tenth may miss what was bought by a step of round 1.
+        if not phase.plan.is_sweep and phase.plan.kind != "cooldown":
+            assert phase.plan.max_train_steps <= 1.05 * 3600 * hours
+
+
+@pytest.mark.parametrize("multiple", [1, "auto"])
+def test_a_round_of_the_same_length_may_not_come_and_the_plan_says_so(multiple: Any) -> None:
+    rounds = (LaterRound(num_seeds=2, budget_multiple=2), LaterRound(num_seeds=2, budget_multiple=multiple))
+    config = any_config(True, "none").model_copy(update={"round_2": None, "rounds": rounds})
+    (third,) = (phase for phase in closed_form_plan(config) if phase.name == "round_3")
+    assert third.min_trials == 0
+    if multiple == 1:
+        lab = Lab(config, any_world(0, 0.0), 0).play()
+        assert "round_3" not in [phase.name for phase in lab.phases]
+        assert_within(lab, {phase.name: phase for phase in closed_form_plan(config)})
+
+
 @pytest.mark.parametrize("adjust", ["probe", "raw"])
 def test_a_widened_study_stays_within_its_closed_form_plan(adjust: str) -> None:
     config = any_config(True, adjust)
@@ -161,3 +214,7 @@ def assert_within(lab: Lab, planned: dict[str, PlannedPhase]) -> None:
             assert trial.last_step <= plan.max_steps
             if phase.name != "budget_sweep":
                 assert plan.min_steps <= trial.spec.max_train_steps <= plan.max_steps
+    if isinstance(lab.end, Conclude):
+        ran = {phase.name: phase for phase in lab.phases}
+        dead = any(not feasible(phase) for phase in lab.phases if phase.plan.kind == "round_2")
+        assert dead or all(name in ran for name, plan in planned.items() if plan.min_trials)

@@ -191,6 +191,21 @@ def test_two_questions_are_each_compared_over_all_trials() -> None:
     assert list(isolations(lab.config, lab.study)) == ["optimizer", "dropout"]
 
 
+def test_a_rate_that_is_asked_about_has_no_twin_at_a_rate_that_is_not() -> None:
+    space: dict[str, Any] = {"learning_rate": {"choices": [3e-4, 1e-3, 3e-3], "role": "scientific"}}
+    twice = {"lower_rate_twin": True, "budget_multiple": 2}
+    lab = played(space, round_1={"num_trials": 3}, round_2=twice)
+    assert {trial.spec.learning_rate for trial in lab.trials("round_2")} <= {3e-4, 1e-3, 3e-3}
+    opened = lab.decision("round_opened", "round_2")
+    assert "no twin runs at half the best rate, since the learning rates are what the study asks about" in opened.reason
+    assert opened.numbers["twin"] is None
+    (round_2,) = (phase for phase in closed_form_plan(lab.config) if phase.name == "round_2")
+    assert round_2.max_trials == 4
+    nuisance = played(round_1={"num_trials": 6}, round_2=twice)
+    assert nuisance.decision("round_opened", "round_2").numbers["twin"] == 4
+    assert "no twin" not in nuisance.decision("round_opened", "round_2").reason
+
+
 def test_the_plan_says_what_the_study_asks() -> None:
     assert describe_space(study_of(round_1={"num_trials": 9})) == (
         "search_space: asks about optimizer=adamw; optimizer=sgd, with 4 or 5 trials of round_1 each; tuned for each: "

@@ -133,8 +133,9 @@ class Limits(Section):
     run_hours: float | None = setting(
         None,
         change="decision",
-        description="compute-bound: the longest that one run may take; buys steps at the sweep's measured step time; "
-        "fewer than budget.production_steps, or than round 1 can live on with 10 % of them, end the study",
+        description="the longest that one run may take, at the measured step time: a rung, round, probe or frontier "
+        "that is longer is left out; compute-bound: the length that it buys; fewer steps than budget.production_steps, "
+        "or than round 1 can live on with 10 % of them, end the study",
         gt=0,
     )
 
@@ -251,7 +252,10 @@ class LaterRound(Section):
         "rate stays, the horizon is stretched (schedule: cosine or linear); auto: as the schedule implies",
     )
     lower_rate_twin: bool = setting(
-        True, change="decision", description="the best point also at half its rate, if the budget grew: one more run"
+        True,
+        change="decision",
+        description="the best point also at half its rate, if the budget grew: one more run; not where learning_rate "
+        "is scientific, since no value that the study asks about has that rate",
     )
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
-from tuner.config.schema import StudyConfig
+from tuner.config.schema import LaterRound, StudyConfig
 from tuner.protocol.answer import conclude
 from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
+from tuner.protocol.failures import AS_ANOTHER, give_up
 from tuner.protocol.frontier import FRONTIER, advance_frontier
 from tuner.protocol.instability import with_proposals
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, Probed, advance_instability_probe
 from tuner.protocol.kinds import is_compute_bound
-from tuner.protocol.later_rounds import open_later_round
+from tuner.protocol.later_rounds import ROUND_SKIPPED, open_later_round
 from tuner.protocol.lengths import one_seed_steps
 from tuner.protocol.limits import (
     cut,
@@ -35,6 +36,7 @@ from tuner.protocol.measured import NOTHING_MEASURED, Measured
 from tuner.protocol.next_length import LATER, place_of
 from tuner.protocol.probe import advance_round_1
 from tuner.protocol.rounds import (
+    ROUND_1,
     advance_round,
     check_round,
     close_round,
@@ -43,9 +45,11 @@ from tuner.protocol.rounds import (
     open_longer,
     open_round_1,
 )
+from tuner.protocol.run_hours import beyond_run_hours
 from tuner.protocol.standings import FITTED
 from tuner.protocol.sweep import advance_sweep, open_sweep
 from tuner.protocol.sweep_hours import SWEEP
+from tuner.protocol.words import steps
 from tuner.records import (
     AddTrials,
     Conclude,
@@ -81,7 +85,7 @@ def next_move(
     if named := mark_collapsed(facts, study):
         return named
     move = _next_move(config, facts, study, sharing=sharing, measured=measured)
-    if config.limits.study_hours is not None and study.phases:
+    if study.phases and (config.limits.study_hours is not None or config.limits.run_hours is not None):
         if isinstance(move, OpenPhase):
             move = _within_hours(config, study, move, sharing=sharing, measured=measured)
         elif isinstance(move, AddTrials):
@@ -112,7 +116,11 @@ def _next_move(
     return _after_round_1(config, study, rounds=rounds, sharing=sharing)
 
 
-def _first_round(config: StudyConfig, study: StudyRecord, *, sweep: PhaseRecord) -> Move:
+def _first_round(config: StudyConfig, study: StudyRecord, *, sweep: PhaseRecord, num_points: int | None = None) -> Move:
+    """Round 1 with the points that were asked for, or with so many."""
+    if num_points is not None:
+        fewer = config.round_1.model_copy(update={"num_trials": num_points})
+        config = config.model_copy(update={"round_1": fewer})
     return open_round_1(config, derived_budget(study, sweep), best_rate=_best_rate(study, sweep))
 
 
@@ -152,11 +160,13 @@ def _after_round_1(config: StudyConfig, study: StudyRecord, *, rounds: list[Phas
     return _next_round(config, study, rounds=rounds, sharing=sharing)
 
 
-def _next_round(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str) -> Move:
-    """The next later round with something to measure; the answer if there is none."""
-    later, passed = _later(study), list[Decision]()
-    base = later[-1] if later else [phase for phase in rounds if feasible(phase)][-1]
-    for place in range(place_of(base.plan) + 1 if later else 0, len(config.later_rounds)):
+def _next_round(
+    config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str, first: int = 0
+) -> Move:
+    """The next later round with something to measure, from a place on; the answer if there is none."""
+    passed, base = list[Decision](), _base(study, rounds)
+    first = max(first, place_of(base.plan) + 1 if base.plan.kind == LATER else 0)
+    for place in range(first, len(config.later_rounds)):
         move = open_later_round(config, study, place=place, base=base)
         if isinstance(move, OpenPhase):
             return replace(move, decisions=(*passed, *move.decisions))
@@ -166,6 +176,12 @@ def _next_round(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRe
     return replace(end, decisions=(*passed, *end.decisions)) if beyond is None else beyond
 
 
+def _base(study: StudyRecord, rounds: list[PhaseRecord]) -> PhaseRecord:
+    """The round whose points go on to the next later one."""
+    later = _later(study)
+    return later[-1] if later else [phase for phase in rounds if feasible(phase)][-1]
+
+
 def _later(study: StudyRecord) -> list[PhaseRecord]:
     return [phase for phase in study.phases if phase.plan.kind == LATER]
 
@@ -173,42 +189,99 @@ def _later(study: StudyRecord) -> list[PhaseRecord]:
 def _within_hours(
     config: StudyConfig, study: StudyRecord, move: OpenPhase, *, sharing: str, measured: Measured
 ) -> Move:
-    """The phase as far as the study's hours hold it, with its cost; what comes after it, if it is skipped."""
+    """The phase as far as the hours hold it, with its cost; what comes after it, if it is skipped."""
     kind, rounds = move.plan.kind, [phase for phase in study.phases if phase.plan.kind == "round_1"]
+    if kind == "cooldown":
+        return with_cost(config, move, measured)
     if kind == "round_1" and not rounds:
-        first = cut_round_1(config, move, measured, production=production_steps(study))
-        return first if isinstance(first, GiveUp) else with_cost(config, first, measured)
+        return _round_1_within_hours(config, study, move, measured=measured)
     if kind == LATER:
-        budget, place = move.plan.max_train_steps, place_of(move.plan) + 1
-        beside = one_seed_steps(config, budget, production=production_steps(study), place=place)
-        fitting = cut_later_round(config, move, measured, beside=beside)
-        if isinstance(fitting, OpenPhase):
-            return with_cost(config, fitting, measured)
-        # What would follow is longer still.
-        passed = [decision for decision in move.decisions if decision.phase != move.plan.name]
-        end = conclude(study, sharing=sharing)
-        return replace(end, decisions=(*passed, fitting, *end.decisions))
+        return _later_round_within_hours(config, study, move, sharing=sharing, measured=measured)
+    skipped = _is_too_long(config, study, move, measured)
     needed, each = steps_of(move), move.plan.max_train_steps
     if kind == INSTABILITY_PROBE:
         needed += _least_of_round_1(config, study)
-    if kind == "cooldown" or fits(config, measured, needed, longest=each):
+    if skipped is None and fits(config, measured, needed, longest=each):
         return with_cost(config, move, measured)
-    skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed, longest=each)
+    if skipped is None:
+        skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed, longest=each)
     if kind == "probe":
         judged = rounds[-1]
         close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
     if kind == FRONTIER:
-        end = conclude(study, sharing=sharing)
-        return replace(end, decisions=(skipped, *end.decisions))
+        return _with_before(conclude(study, sharing=sharing), (skipped,))
     if kind == INSTABILITY_PROBE:
         after = _first_round(config, study, sweep=study.phase(SWEEP))
     else:
         after = _next_round(config, study, rounds=rounds, sharing=sharing)
     if isinstance(after, OpenPhase):
         after = _within_hours(config, study, after, sharing=sharing, measured=measured)
-    assert isinstance(after, OpenPhase | Conclude | GiveUp)
-    return replace(after, decisions=(skipped, *after.decisions))
+    return _with_before(after, (skipped,))
+
+
+def _round_1_within_hours(config: StudyConfig, study: StudyRecord, move: OpenPhase, *, measured: Measured) -> Move:
+    """Round 1 with the points that fit; the end of the study if not one trial of it does."""
+    if too_long := _is_too_long(config, study, move, measured):
+        reason = f"{too_long.reason.removesuffix('.')}; {AS_ANOTHER}"
+        return give_up(reason, phase=move.plan.name, numbers=too_long.numbers)
+
+    def opened_with(num_points: int) -> Move:
+        return _first_round(config, study, sweep=study.phase(SWEEP), num_points=num_points)
+
+    production = production_steps(study)
+    first = cut_round_1(config, move, measured, production=production, opened_with=opened_with)
+    return first if isinstance(first, GiveUp) else with_cost(config, first, measured)
+
+
+def _later_round_within_hours(
+    config: StudyConfig, study: StudyRecord, move: OpenPhase, *, sharing: str, measured: Measured
+) -> Move:
+    """A later round with the trials that fit; the next one if those measure nothing; the answer if none fits."""
+    rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
+    place, base = place_of(move.plan), _base(study, rounds)
+
+    def opened_with(item: LaterRound) -> OpenPhase | Decision:
+        return open_later_round(config, study, place=place, base=base, item=item)
+
+    left_out: tuple[Decision, ...] = ()
+    if too_long := _is_too_long(config, study, move, measured):
+        left_out = (too_long,)
+    else:
+        beside = one_seed_steps(config, move.plan.max_train_steps, production=production_steps(study), place=place + 1)
+        asked = config.later_rounds[place]
+        fitting = cut_later_round(config, move, measured, asked=asked, opened_with=opened_with, beside=beside)
+        if isinstance(fitting, OpenPhase):
+            return with_cost(config, fitting, measured)
+        left_out = fitting
+    before = tuple(decision for decision in move.decisions if decision.phase != move.plan.name)
+    if left_out[-1].kind == ROUND_SKIPPED:
+        after = _next_round(config, study, rounds=rounds, sharing=sharing, first=place + 1)
+        if isinstance(after, OpenPhase):
+            after = _within_hours(config, study, after, sharing=sharing, measured=measured)
+        return _with_before(after, (*before, *left_out))
+    # What would follow is longer still.
+    return _with_before(conclude(study, sharing=sharing), (*before, *left_out))
+
+
+def _with_before(move: Move, before: tuple[Decision, ...]) -> Move:
+    """A move after what was left out before it."""
+    assert isinstance(move, OpenPhase | Conclude | GiveUp)
+    return replace(move, decisions=(*before, *move.decisions))
+
+
+def _is_too_long(config: StudyConfig, study: StudyRecord, move: OpenPhase, measured: Measured) -> Decision | None:
+    """The decision to leave a phase out whose runs are longer than run_hours buy."""
+    name, longest = move.plan.name, move.plan.max_train_steps
+    what, remedy = f"{name}, {steps(longest)} a trial, is skipped", ", or give the study a shorter budget"
+    if move.plan.kind == "round_1" and name == ROUND_1:
+        what = f"not one run of {name}, {steps(longest)} a trial, may take its time"
+    elif move.plan.kind == LATER:
+        what += " with the rounds after it" if place_of(move.plan) + 1 < len(config.later_rounds) else ""
+        remedy = ", or lower the multiples (budget_multiple)"
+    elif move.plan.kind == FRONTIER:
+        remedy = ", or lower frontier.budgets"
+    return beyond_run_hours(config, study, measured, longest=longest, what=what, remedy=remedy)
 
 
 def _cut_addition(config: StudyConfig, study: StudyRecord, move: AddTrials, measured: Measured) -> Decision | None:
@@ -217,11 +290,14 @@ def _cut_addition(config: StudyConfig, study: StudyRecord, move: AddTrials, meas
         return cut_widening(config, study, move, measured)
     if move.phase != INSTABILITY_PROBE:
         return None
-    each = move.trials[0].spec.max_train_steps
+    each, what = move.trials[0].spec.max_train_steps, "no longer warmup is tried"
+    too_long = beyond_run_hours(config, study, measured, longest=each, what=what)
+    if too_long is not None:
+        return replace(too_long, phase=move.phase)
     needed = each + _least_of_round_1(config, study)
     if fits(config, measured, needed, longest=each):
         return None
-    return cut(move.phase, "no longer warmup is tried", config, measured, num_steps=needed, longest=each)
+    return cut(move.phase, what, config, measured, num_steps=needed, longest=each)
 
 
 def _least_of_round_1(config: StudyConfig, study: StudyRecord) -> int:

@@ -87,11 +87,11 @@ def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, cu
 
 def _end_of_sweep(config: StudyConfig, leader: TrialRecord) -> tuple[str, str]:
     """Where the sweep ended, and the setting that ended it there."""
-    if leader.last_step >= config.budget.max_steps or config.limits.study_hours is None:
+    given = {name: hours for name, hours in config.limits.model_dump().items() if hours is not None}
+    if leader.last_step >= config.budget.max_steps or not given:
         return f"budget.max_steps={config.budget.max_steps}", "budget.max_steps"
-    return f"{steps(leader.last_step)}, where limits.study_hours={number(config.limits.study_hours)} end the sweep", (
-        "limits.study_hours"
-    )
+    told = " or ".join(f"limits.{name}={number(hours)}" for name, hours in given.items())
+    return f"{steps(leader.last_step)}, where {told} end the sweep", " or ".join(f"limits.{name}" for name in given)
 
 
 def _remedies(config: StudyConfig, rate: float, *, lowest: float, setting: str) -> str:

@@ -16,6 +16,7 @@ from tuner.config.schema import LaterRound, StudyConfig
 from tuner.protocol.answer import ranked_points, twins
 from tuner.protocol.decay import retuned_length
 from tuner.protocol.frontier_budgets import with_reserved
+from tuner.protocol.lengths import has_twin
 from tuner.protocol.next_length import LATER, Length, length_of, round_name
 from tuner.protocol.rounds import feasible
 from tuner.protocol.runs import decay_steps, has_plateau, lengthened, trial_seed
@@ -24,6 +25,9 @@ from tuner.protocol.words import json_safe, number, point, steps
 from tuner.records import Decision, OpenPhase, PhasePlan, PhaseRecord, RunSpec, StudyRecord, TrialPlan, TrialRecord
 
 CITED: Final = " (playbook, Round 2)."
+
+ROUND_SKIPPED: Final = "round_skipped"
+"""Decisions not to open a round that would measure nothing."""
 
 TWIN_RATE: Final = 0.5
 """The twin's rate as a share of its point's (ours)."""
@@ -52,9 +56,14 @@ def transfer_class(name: str) -> tuple[Transferability, str]:
     return _TRANSFER.get(name, ("unknown", "option of the workload"))
 
 
-def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, base: PhaseRecord) -> OpenPhase | Decision:
-    """Carry the best points of the last round to a longer budget; or the decision that this would measure nothing."""
-    item, name = config.later_rounds[place], round_name(place)
+def open_later_round(
+    config: StudyConfig, study: StudyRecord, *, place: int, base: PhaseRecord, item: LaterRound | None = None
+) -> OpenPhase | Decision:
+    """Carry the best points of the last round to a longer budget; or the decision that this would measure nothing.
+
+    `item` is the round as far as the study's hours hold it; else it is the one that was asked for.
+    """
+    item, name = item or config.later_rounds[place], round_name(place)
     if not feasible(base):
         return skipped(name, f"no trial of {base.name} was feasible, so that no point reaches it")
     length = length_of(config, study, place=place, base=base)
@@ -73,11 +82,15 @@ def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, bas
         for index in range(item.num_seeds)
         for order, trial in enumerate(best)
     ]
-    twin = _twin(item, best[0], trials, longer=length.steps > base.plan.max_train_steps)
+    longer = length.steps > base.plan.max_train_steps
+    twin = _twin(best[0], trials) if longer and has_twin(config, item) else None
     if place and twin is None and _repeats(base, trials):
         return skipped(name, f"{length.why or 'it is as long'}; it would repeat {base.name}, with no seed that is new")
     opened = _opened(config, base, trials, best=best, length=length)
     opened = _with_twins(_with_low_rates(opened, base, trials), twin, twins(study), best=best)
+    if longer and item.lower_rate_twin and not has_twin(config, item):
+        told = "no twin runs at half the best rate, since the learning rates are what the study asks about"
+        opened = replace(opened, reason=_inserted(opened.reason, told))
     plan = PhasePlan(name=name, kind=LATER, max_train_steps=length.steps, eval=base.plan.eval)
     trials += [twin] if twin else []
     decisions = (replace(opened, phase=name), replace(_carried(best), phase=name))
@@ -86,7 +99,7 @@ def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, bas
 
 def skipped(name: str, why: str) -> Decision:
     """A round that is not opened."""
-    return Decision(kind="round_skipped", phase=name, reason=f"{name} is not opened: {why}{CITED}")
+    return Decision(kind=ROUND_SKIPPED, phase=name, reason=f"{name} is not opened: {why}{CITED}")
 
 
 def _repeats(base: PhaseRecord, trials: list[TrialPlan]) -> bool:
@@ -95,10 +108,8 @@ def _repeats(base: PhaseRecord, trials: list[TrialPlan]) -> bool:
     return all(trial.spec in measured for trial in trials)
 
 
-def _twin(item: LaterRound, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:
+def _twin(best: TrialRecord, trials: list[TrialPlan]) -> TrialPlan | None:
     """The best point's first seed at half its rate: the best rate tends to fall with the horizon (arXiv:2409.19913)."""
-    if not item.lower_rate_twin or not longer:
-        return None
     rate = float(f"{TWIN_RATE * best.spec.learning_rate:.6g}")
     params = {**best.params, "learning_rate": rate}
     if any(point_key(trial.params) == point_key(params) for trial in trials):

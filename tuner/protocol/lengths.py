@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import prod
 
 from tuner.config.schema import LaterRound, StudyConfig
+from tuner.config.spaces import scientific_names
 
 
 def ratio_to_production(rounds: Sequence[LaterRound], *, before: float, production: float) -> float:
@@ -24,6 +25,11 @@ def ratio_to_production(rounds: Sequence[LaterRound], *, before: float, producti
     given = prod(item.budget_multiple for item in rounds if item.budget_multiple != "auto")
     num_auto = sum(item.budget_multiple == "auto" for item in rounds)
     return float(max(1.0, production / (before * given)) ** (1 / num_auto))
+
+
+def has_twin(config: StudyConfig, item: LaterRound) -> bool:
+    """Whether a longer round runs a lower-rate twin: never where the rate is the question, since none asked for it."""
+    return item.lower_rate_twin and "learning_rate" not in scientific_names(config.given_space)
 
 
 def expected_lengths(

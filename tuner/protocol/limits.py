@@ -7,15 +7,16 @@ was measured for a cut stays in its decision (D8).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
-from tuner.config.schema import StudyConfig
+from tuner.config.schema import LaterRound, StudyConfig
 from tuner.config.spaces import scientific_values
 from tuner.protocol.answer import CANDIDATES, conclude
 from tuner.protocol.failures import AS_ANOTHER, give_up
-from tuner.protocol.generations import CUT, first_points, is_adaptive, wanted_points
+from tuner.protocol.generations import CUT, is_adaptive, wanted_points
 from tuner.protocol.lengths import expected_lengths, one_seed_steps
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.rounds import ROUND_1, feasible
@@ -27,11 +28,11 @@ from tuner.records import (
     Conclude,
     Decision,
     GiveUp,
+    Move,
     OpenPhase,
     Outcome,
     PhaseRecord,
     StudyRecord,
-    TrialPlan,
 )
 
 OUT_OF_TIME: Final = "study_hours"
@@ -119,9 +120,17 @@ def steps_of(move: OpenPhase) -> int:
 
 
 def cut_round_1(
-    config: StudyConfig, move: OpenPhase, measured: Measured, *, production: int | None
+    config: StudyConfig,
+    move: OpenPhase,
+    measured: Measured,
+    *,
+    production: int | None,
+    opened_with: Callable[[int], Move],
 ) -> OpenPhase | GiveUp:
-    """Round 1 with as many points as fit beside later rounds of one seed; with five, if it is to be without them."""
+    """Round 1 with as many points as fit beside later rounds of one seed; with five, if it is to be without them.
+
+    `opened_with` opens it with fewer points: what is told of it is what runs.
+    """
     each, asked = move.plan.max_train_steps, config.round_1.num_trials
     measured, later = _at_a_time(config, measured), one_seed_steps(config, each, production=production)
     num_values = len(scientific_values(config.given_space))
@@ -141,7 +150,9 @@ def cut_round_1(
     told = cut(move.plan.name, what, config, measured, num_steps=asked * each, longest=each)
     # A sampler that learns asks for the rest generation by generation, up to this number.
     told = replace(told, numbers={**told.numbers, "num_points": num_points})
-    return replace(move, num_points=min(first_points(config), num_points), decisions=(*move.decisions, told))
+    fewer = opened_with(num_points)
+    assert isinstance(fewer, OpenPhase), "its budget holds a trial, however many there are"
+    return replace(fewer, decisions=(*fewer.decisions, told))
 
 
 def is_widening(move: object) -> bool:
@@ -172,23 +183,39 @@ def is_widening_cut(study: StudyRecord, phase: str) -> bool:
 
 
 def cut_later_round(
-    config: StudyConfig, move: OpenPhase, measured: Measured, *, beside: float = 0.0
-) -> OpenPhase | Decision:
+    config: StudyConfig,
+    move: OpenPhase,
+    measured: Measured,
+    *,
+    asked: LaterRound,
+    opened_with: Callable[[LaterRound], OpenPhase | Decision],
+    beside: float = 0.0,
+) -> OpenPhase | tuple[Decision, ...]:
     """A later round with the seeds, then the points, that fit `beside` the rounds after it, or else without them.
 
-    The decision to skip it if not even one trial fits.
+    `opened_with` opens the round that is asked for with fewer of them, so that what is told of it is what runs. The
+    decision to leave it out if not even one trial fits; that and its own if what fits would measure nothing.
     """
-    uncut, seeds = list(move.trials), list(dict.fromkeys(trial.spec.seed for trial in move.trials))
-    first = [trial for trial in uncut if trial.spec.seed == seeds[0]]
-    fewer = [[trial for trial in uncut if trial.spec.seed in seeds[:count]] for count in range(len(seeds), 0, -1)]
-    fewer += [first[:count] for count in range(len(first) - 1, 0, -1)]
+    uncut, each, name = steps_of(move), move.plan.max_train_steps, move.plan.name
     for later in (beside, 0.0):
-        for kept in fewer:
-            if fits(config, measured, _total(kept) + later, longest=move.plan.max_train_steps):
-                return _kept(config, move, kept, measured=measured, beside=later)
-    what = f"{move.plan.name} is skipped" + (" with the rounds after it" if beside else "")
-    each = move.plan.max_train_steps
-    return cut(None, what, config, measured, num_steps=_total(uncut) + beside, longest=each)
+        for fewer in _fewer(asked):
+            opened = opened_with(fewer)
+            kept = steps_of(opened) if isinstance(opened, OpenPhase) else 0
+            if fits(config, measured, kept + later, longest=min(each, kept)):
+                if isinstance(opened, Decision):
+                    what = f"{name} keeps no seed that is new"
+                    return cut(name, what, config, measured, num_steps=uncut + later, longest=each), opened
+                return _kept(config, move, opened, measured=measured, beside=later)
+    what = f"{name} is skipped" + (" with the rounds after it" if beside else "")
+    return (cut(None, what, config, measured, num_steps=uncut + beside, longest=each),)
+
+
+def _fewer(asked: LaterRound) -> Iterator[LaterRound]:
+    """A round with fewer and fewer seeds, then without its twin, then with fewer points."""
+    for num_seeds in range(asked.num_seeds, 0, -1):
+        yield asked.model_copy(update={"num_seeds": num_seeds})
+    for num_trials in range(asked.num_trials, 0, -1):
+        yield asked.model_copy(update={"num_seeds": 1, "lower_rate_twin": False, "num_trials": num_trials})
 
 
 def end_out_of_time(config: StudyConfig, study: StudyRecord, *, sharing: str) -> ClosePhase | Conclude | GiveUp:
@@ -232,20 +259,15 @@ def _close(config: StudyConfig, study: StudyRecord, phase: PhaseRecord) -> Close
     return ClosePhase(phase=phase.name, verdict=verdict, reason=f"{reason}.", outcomes=outcomes, decisions=(decision,))
 
 
-def _kept(
-    config: StudyConfig, move: OpenPhase, kept: list[TrialPlan], *, measured: Measured, beside: float
-) -> OpenPhase:
-    if len(kept) == len(move.trials):
+def _kept(config: StudyConfig, move: OpenPhase, kept: OpenPhase, *, measured: Measured, beside: float) -> OpenPhase:
+    if len(kept.trials) == len(move.trials):
         return move
-    what = f"{move.plan.name} has {len(kept)} of {len(move.trials)} trials, seeds cut before points"
+    what = f"{move.plan.name} has {len(kept.trials)} of {len(move.trials)} trials, seeds cut before points"
     what += ", beside one seed of the rounds after it" if beside else ""
-    uncut, each = _total(list(move.trials)), move.plan.max_train_steps
+    uncut, each = steps_of(move), move.plan.max_train_steps
     told = cut(move.plan.name, what, config, measured, num_steps=uncut + beside, longest=each)
-    return replace(move, trials=tuple(kept), decisions=(*move.decisions, told))
-
-
-def _total(trials: list[TrialPlan]) -> int:
-    return sum(trial.spec.max_train_steps for trial in trials)
+    decided = [decision for decision in move.decisions if decision.phase != move.plan.name]
+    return replace(kept, decisions=(*decided, *kept.decisions, told))
 
 
 def _at_a_time(config: StudyConfig, measured: Measured) -> Measured:

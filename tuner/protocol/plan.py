@@ -6,22 +6,24 @@ Every number is a bound: what the study will need between them is what it finds 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil
+from typing import Final
 
 from tuner.analysis.instability import SHORT_BUDGET, SHORT_WARMUP_SHARES, WARMUP_LENGTHS
-from tuner.config.kind_rules import has_length, round_1_steps
+from tuner.config.kind_rules import ROUND_1_SHARE, has_length, round_1_steps
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import COOLDOWN, cooldown_steps
 from tuner.protocol.decay import DECAY, NUM_RETUNED
 from tuner.protocol.frontier_budgets import FRONTIER
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, MOST_EVALUATIONS, planned_steps
-from tuner.protocol.lengths import expected_lengths
+from tuner.protocol.lengths import expected_lengths, has_twin
 from tuner.protocol.next_length import round_name
 from tuner.protocol.probe import NUM_PROBED, probe_name
 from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
 from tuner.protocol.runs import check_first_guess, eval_cadence, has_plateau
 from tuner.protocol.sweep import SURVIVORS
-from tuner.protocol.sweep_hours import SWEEP
+from tuner.protocol.sweep_hours import SWEEP, measuring_steps
 from tuner.protocol.widening import may_widen, num_extra_points
 from tuner.protocol.words import steps
 
@@ -31,6 +33,10 @@ _END_OF_SWEEP = {
     "saturated": "until train loss stops moving",
     "compute_bound": "one rung, since patience sets the length",
 }
+
+
+BOUGHT: Final = "what limits buy"
+"""In the note of a phase whose length hours may buy instead: the one bound that nobody knows before a step is timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +82,26 @@ def closed_form_plan(config: StudyConfig) -> list[PlannedPhase]:
     grown = max(longest, first.max_steps * GROWTH**num_adjustments)
     phases += _with_production(config, _later_rounds(config, shortest=shortest, longest=grown))
     phases += _frontier(config, phases)
-    return phases if config.limits.study_hours is None else [_cut(phase) for phase in phases]
+    return [_cut(config, phase) for phase in phases]
 
 
-def _cut(phase: PlannedPhase) -> PlannedPhase:
-    """What limits.study_hours may leave of a phase: seeds go first, then points, then whole phases."""
+def _cut(config: StudyConfig, phase: PlannedPhase) -> PlannedPhase:
+    """What limits may leave of a phase: seeds go first, then points, then whole phases; no run that is too long."""
     if phase.name in (SWEEP, COOLDOWN):
+        return phase
+    if config.limits.run_hours is not None and phase.name != ROUND_1 and not _is_bought(config, phase):
+        phase = replace(phase, min_trials=0, note=f"{phase.note}; not if it is longer than limits.run_hours buy")
+    if config.limits.study_hours is None:
         return phase
     least = min(phase.min_trials, 1) if phase.name == ROUND_1 else 0
     return replace(phase, min_trials=least, note=f"{phase.note}; fewer trials if limits.study_hours asks for it")
+
+
+def _is_bought(config: StudyConfig, phase: PlannedPhase) -> bool:
+    """Whether limits.run_hours are what a phase has its length from, or more than it can have."""
+    is_later = phase.name in [round_name(place) for place in range(len(config.later_rounds))]
+    all_auto = all(item.budget_multiple == "auto" for item in config.later_rounds)
+    return is_later and all_auto and config.workload_kind == "compute_bound"
 
 
 def _sweep_budget(config: StudyConfig) -> tuple[int, int]:
@@ -120,7 +137,7 @@ def _with_production(config: StudyConfig, planned: list[PlannedPhase]) -> list[P
     if not has_length(config) or all(item.budget_multiple != "auto" for item in config.later_rounds):
         return planned
     if stated is None:
-        return [replace(phase, note=f"{phase.note}; if compute-bound, what limits buy") for phase in planned]
+        return [replace(phase, note=f"{phase.note}; if compute-bound, {BOUGHT}") for phase in planned]
     is_certain = config.workload_kind == "compute_bound" and config.limits.run_hours is None
     lengths = [round(each) for _, each in expected_lengths(config, round_1_steps(stated), production=stated)]
     known = []
@@ -143,7 +160,9 @@ def _cooldown(config: StudyConfig) -> list[PlannedPhase]:
         return []
     guess, longest = config.budget.first_guess_steps, _sweep_budget(config)[1]
     num_rates, every = config.budget_sweep.learning_rates.num_rates, eval_cadence(config, guess)
-    min_steps, max_steps = guess + cooldown_steps(guess), longest + cooldown_steps(longest)
+    # Hours may cut the first rung, to two evaluations after the warmup.
+    shortest = min(guess, measuring_steps(config) + every)
+    min_steps, max_steps = shortest + cooldown_steps(shortest), longest + cooldown_steps(longest)
     return [
         PlannedPhase(
             name=COOLDOWN,
@@ -213,7 +232,7 @@ def _round_1_note(config: StudyConfig) -> str:
     if not has_length(config):
         return fastest
     timed = config.limits.run_hours is not None or config.limits.study_hours is not None
-    bought = ", at most what limits buy, which the sweep measures" if timed else ""
+    bought = f", at most {BOUGHT}, which the sweep measures" if timed else ""
     if config.workload_kind == "compute_bound":
         return f"at 10 % of the production length{bought}"
     return f"{fastest}; if compute-bound, at 10 % of the production length{bought}"
@@ -259,20 +278,21 @@ def _later_rounds(config: StudyConfig, *, shortest: int, longest: int) -> list[P
     # A first good step is never before the first evaluation.
     low = min(shortest, ceil(MARGIN_OVER_GOOD_STEP * eval_cadence(config, shortest)))
     high, before, planned = longest, "round 1", list[PlannedPhase]()
+    shares = _ratios(config)
     for place, item in enumerate(config.later_rounds):
         chosen, num_points = item.budget_multiple, min(item.num_trials, config.round_1.num_trials)
         least, most = (1.0, float(GROWTH)) if chosen == "auto" else (chosen, chosen)
+        is_as_long = max(1, round((shares[place] if chosen == "auto" else least) * low)) <= low
         low, high = max(1, round(least * low)), round(most * high)
         told = f"{chosen:g} x" if chosen != "auto" else f"1 x, or {GROWTH} x if longer may still gain,"
         min_evals, max_evals = _evals(config, low, high)
         seeds = "first seed" if place == 0 else "seeds it had"
         # A round after round 2 is left out where it would repeat the one before.
-        is_left_open = place > 0 and chosen == "auto" and config.workload_kind != "compute_bound"
-        may_repeat = is_left_open and item.num_seeds <= config.later_rounds[place - 1].num_seeds
+        may_repeat = place > 0 and is_as_long and item.num_seeds <= config.later_rounds[place - 1].num_seeds
         phase = PlannedPhase(
             name=round_name(place),
             min_trials=0 if may_repeat else item.num_seeds,
-            max_trials=item.num_seeds * num_points + item.lower_rate_twin,
+            max_trials=item.num_seeds * num_points + has_twin(config, item),
             min_steps=low,
             max_steps=high,
             min_evals=min_evals,
@@ -282,6 +302,14 @@ def _later_rounds(config: StudyConfig, *, shortest: int, longest: int) -> list[P
         planned.append(phase)
         before = phase.name.replace("_", " ")
     return planned
+
+
+def _ratios(config: StudyConfig) -> list[float]:
+    """The least that each later round is longer than the one before if its multiple is left to the study."""
+    if config.workload_kind != "compute_bound":
+        return [1.0 for _ in config.later_rounds]
+    lengths = [ROUND_1_SHARE, *(each for _, each in expected_lengths(config, ROUND_1_SHARE, production=1.0))]
+    return [after / before for before, after in pairwise(lengths)]
 
 
 def _frontier(config: StudyConfig, before: list[PlannedPhase]) -> list[PlannedPhase]:
@@ -296,10 +324,11 @@ def _frontier(config: StudyConfig, before: list[PlannedPhase]) -> list[PlannedPh
     min_evals, max_evals = _evals(config, shortest, longest)
     num_trials = num_budgets * (asked.num_seeds + asked.half_rate)
     note = "cooldowns forked off a trunk of the answer's rate" + (" and one at half of it" if asked.half_rate else "")
+    note += ", for each budget that holds the warmup and a decay"
     return [
         PlannedPhase(
             name=FRONTIER,
-            min_trials=num_trials,
+            min_trials=0,
             max_trials=num_trials,
             min_steps=shortest,
             max_steps=longest,

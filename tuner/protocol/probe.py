@@ -125,8 +125,8 @@ def _told(config: StudyConfig, found: ProbeGain, *, probe: PhaseRecord) -> str:
     unknown = "chance: 95 % of the gains' own standard error"
     of = "the seed deviation" if found.is_seed_deviation else unknown
     return (
-        f"{steps(probe.plan.max_train_steps)}, twice the budget, improve the best {metric} of {len(found.gains)} "
-        f"trials by {found.mean_gain:+.3g} on average ({each}): "
+        f"{steps(probe.plan.max_train_steps)}, twice the budget: mean gain in the best {metric} of {len(found.gains)} "
+        f"trials {found.mean_gain:+.3g}, negative where longer was worse ({each}), "
         f"{'above' if found.is_gain else 'not above'} both round_1.min_gain={number(config.round_1.min_gain)} of "
         f"the value ({number(found.needed_gain)}) and {number(found.chance)} ({of})"
     )

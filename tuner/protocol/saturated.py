@@ -36,7 +36,7 @@ def saturated(phase: PhaseRecord, leader: TrialRecord, moved: Movement) -> Decis
     reason = (
         f"train {metric} of the best rate, {number(learning_rate_of(leader))}, stopped moving before it was perfect: "
         f"{number(moved.before)} at {steps(rung // 2)}, {number(moved.level)} at {rung:,}, a gain of "
-        f"{number(moved.gain)} where 2 % are {number(moved.needed)} and noise alone gives {number(moved.chance)}; "
+        f"{number(moved.gain)}, {_too_little(moved)}; "
         "regularisation will hardly help a model that cannot fit its training set"
     )
     if phase.plan.fit is not None:
@@ -53,6 +53,13 @@ def saturated(phase: PhaseRecord, leader: TrialRecord, moved: Movement) -> Decis
         "learning_rate": learning_rate_of(leader),
     }
     return kind_decision("saturated", reason, numbers)
+
+
+def _too_little(moved: Movement) -> str:
+    """Why a gain is none: less than 2 %, or within what noise gives."""
+    if abs(moved.gain) < moved.needed:
+        return f"less than 2 % ({number(moved.needed)}; noise alone gives up to {number(moved.chance)})"
+    return f"no more than noise alone gives ({number(moved.chance)}; 2 % are {number(moved.needed)})"
 
 
 def goal_of(decision: Decision) -> FitRule:

@@ -118,7 +118,7 @@ def advance_sweep(
         return _saturate(config, facts, study=study, phase=phase, decided=saturated(phase, *seen))
     longer = _next_rung(config, study, phase=phase)
     current = _on_rung(phase)[0].spec.max_train_steps
-    too_long = None if longer is None else cap(config, longer, phase=phase, current=current, measured=measured)
+    too_long = None if longer is None else cap(config, study, longer, current=current, measured=measured)
     if longer is not None and too_long is None:
         return longer
     end = _exhausted(config, facts, study=study, phase=phase, measured=measured)

@@ -7,19 +7,21 @@ depends on timing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import StudyConfig
+from tuner.protocol.cooldown import cooldown_steps
 from tuner.protocol.failures import AS_ANOTHER, give_up
 from tuner.protocol.limits import SWEEP_SHARE, cost, cut, fits, measured_numbers, seconds_left, speed
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
+from tuner.protocol.run_hours import beyond_run_hours
 from tuner.protocol.runs import eval_cadence, warmup_steps
 from tuner.protocol.standings import FITTED
 from tuner.protocol.words import number, steps
-from tuner.records import Decision, GiveUp, PhaseRecord, RaiseTarget
+from tuner.records import Decision, GiveUp, PhaseRecord, RaiseTarget, StudyRecord
 
 SWEEP: Final = "budget_sweep"
 
@@ -58,15 +60,26 @@ def first_rung(config: StudyConfig, phase: PhaseRecord, measured: Measured) -> R
 
 
 def cap(
-    config: StudyConfig, rung: RaiseTarget, *, phase: PhaseRecord, current: int, measured: Measured
+    config: StudyConfig, study: StudyRecord, rung: RaiseTarget, *, current: int, measured: Measured
 ) -> Decision | None:
-    """The decision to end the sweep before a rung beyond its share of the study's hours; None if that holds it."""
+    """The decision to end the sweep before a rung beyond its share of the study's hours, or beyond what one run may
+    take with the cooldown after it; None if they hold it."""
+    ends, each = f"the sweep ends before its rung of {steps(rung.max_train_steps)}", rung.max_train_steps
+    too_long = beyond_run_hours(
+        config,
+        study,
+        measured,
+        longest=each + cooldown_steps(each),
+        what=f"{ends}, {steps(each + cooldown_steps(each))} with its cooldown",
+    )
+    if too_long is not None:
+        return replace(too_long, phase=rung.phase)
     longest = rung.max_train_steps - current
     more = len(rung.trials) * longest
     if fits(config, measured, more, share=SWEEP_SHARE, longest=longest):
         return None
-    what = f"the sweep ends before its rung of {steps(rung.max_train_steps)}, beyond its 15 % of the hours"
-    return cut(phase.name, what, config, measured, num_steps=more, longest=longest)
+    what = f"{ends}, beyond its 15 % of the hours"
+    return cut(rung.phase, what, config, measured, num_steps=more, longest=longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
