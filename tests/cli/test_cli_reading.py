@@ -41,7 +41,7 @@ def test_status_json_has_the_documented_keys_in_order(stored_home: Path, capsys:
     assert list(status["answer"]) == ANSWER_KEYS
     assert [list(phase) for phase in status["phases"]] == [PHASE_KEYS] * 4
     assert list(status["steps"]) == STEP_KEYS
-    assert list(status["seconds"]) == ["train", "eval", "checkpoint", "setup"]
+    assert list(status["seconds"]) == ["train", "eval", "checkpoint", "setup", "idle"]
     assert status["phases"][0]["outcomes"] == {"complete": 1, "infeasible": 1, "stopped": 3}
     assert status["seconds"]["train"] == pytest.approx(1.5 * sum(p["num_trials"] for p in status["phases"]))
     assert all(type(count) is int for count in status["steps"].values())

@@ -51,12 +51,12 @@ FIRST: Final = {
 
 ONCE_IN_A_RUN: Final = (
     *("upgrade", "create_study", "acquire_planner", "update_config", "set_state", "record_test_value"),
-    *("release_planner", "fail_trial", "note_death", "release_trial", "mirror_study"),
+    *("release_planner", "fail_trial", "note_death", "release_trial", "record_idle", "mirror_study"),
 )
 
 IN_WORKERS: Final = (
     *("claim", "renew_trial", "release_trial", "begin_attempt", "record_evaluation", "add_checkpoint", "pause_trial"),
-    *("end_trial", "fail_trial", "blob", "unlink"),
+    *("end_trial", "fail_trial", "record_idle", "blob", "unlink"),
 )
 MAX_DEATHS: Final = 2
 """Three in a row without a checkpoint would end a trial as crashed, as it should (D6)."""

@@ -182,7 +182,9 @@ def test_page_of_sixty_trials_folds_the_long_table(tmp_path: Path) -> None:
 
 def test_answer_file_holds_the_answer_and_its_reasons(written: ReportFiles) -> None:
     answer = json.loads(written.answer.read_text())
-    assert list(answer) == ["study", "state", "answer", "best_so_far", "why", "caveats", "isolation", "phases", "steps"]
+    keys = ["study", "state", "answer", "best_so_far", "why", "caveats", "isolation", "phases", "steps", "seconds"]
+    assert list(answer) == keys
+    assert answer["seconds"]["idle"] == BILL["seconds"]["idle"]
     assert answer["answer"]["best_value"] == quickstart_study().answer.best_value
     assert answer["steps"]["stage_tree"] == BILL["stage_tree"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from storage_cases import ME, FakeWorker, make_spec, open_study
 
 from tuner.records import AddTrials, Decision
+from tuner.storage.idle import record_idle
 from tuner.storage.store import Store
 
 ANYONE = replace(ME, host_boot_id="boot", hostname="host", pid=1, process_started="1")
@@ -30,6 +31,7 @@ def main(schema: str) -> None:
         FakeWorker.next(store, name="released", owner=ANYONE).begin().train(100, checkpoints=[100]).end()
         decision = Decision(kind="round_opened", reason="two points", phase="round_1", numbers={"num_trials": 2})
         store.apply(lease, AddTrials(phase="round_1", trials=(), decisions=(decision,)))
+        record_idle(store.database, "released", ANYONE, seconds=1.5)
         store.release(lease)
         with sqlite3.connect(Path(folder) / "tuner.db") as connection:
             connection.execute("VACUUM")

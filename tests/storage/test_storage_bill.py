@@ -7,10 +7,11 @@ import random
 from typing import Any
 
 import pytest
-from storage_cases import FakeWorker, execute, make_move, make_plan, make_spec, open_study
+from storage_cases import DEAD, ME, FakeWorker, execute, make_move, make_plan, make_spec, open_study
 
 from tuner.records import ClosePhase, RunSpec
 from tuner.storage.bill import Path, distinct_steps
+from tuner.storage.idle import record_idle
 from tuner.storage.store import Store
 
 
@@ -113,11 +114,23 @@ def test_same_recipe_on_other_numerics_is_other_work(store: Store) -> None:
     assert _steps(store) == _expect(200, 200, 0, 0, 0, 200)
 
 
-def test_seconds_are_kept_in_four_accounts(store: Store) -> None:
+def test_idle_time_is_the_sum_of_all_workers_totals_and_survives_them(store: Store) -> None:
+    open_study(store, [make_spec()])
+    open_study(store, [make_spec()], name="y")
+    for seconds in (3.0, 5.0):
+        record_idle(store.database, "x", ME, seconds=seconds)
+    record_idle(store.database, "x", DEAD, seconds=1.5)
+    record_idle(store.database, "y", ME, seconds=100.0)
+    assert store.bill("x")["seconds"]["idle"] == 6.5
+    # What nobody trained in counts neither as spent nor as elapsed: limits and forecasts are of work.
+    assert store.measured("x").worker_seconds == store.elapsed_seconds("x") == 0.0
+
+
+def test_seconds_of_attempts_are_kept_in_four_accounts(store: Store) -> None:
     open_study(store, [make_spec()])
     FakeWorker.next(store).begin().train(100).end()
     execute(store, "UPDATE tuner_attempts SET seconds_eval = 2.5")
-    assert store.bill("x")["seconds"] == {"train": 100.0, "eval": 2.5, "checkpoint": 0.0, "setup": 0.0}
+    assert store.bill("x")["seconds"] == {"train": 100.0, "eval": 2.5, "checkpoint": 0.0, "setup": 0.0, "idle": 0.0}
 
 
 @pytest.mark.parametrize("seed", range(20))

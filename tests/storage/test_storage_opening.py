@@ -267,9 +267,10 @@ def test_migrations_lead_to_the_tables_that_the_code_uses(store: Store) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
 
 
-def test_database_file_of_schema_0001_opens_and_goes_on(tmp_path: Path) -> None:
-    """Made once, with the release that brought this schema, and never again: `python storage_released.py 0001`."""
-    shutil.copy(RELEASED / "0001.db", tmp_path / "tuner.db")
+@pytest.mark.parametrize(("schema", "idle"), [("0001", 0.0), ("0002", 1.5)])
+def test_database_file_of_a_released_schema_opens_and_goes_on(tmp_path: Path, schema: str, idle: float) -> None:
+    """Each made once, with the release that brought its schema, and never again: `python storage_released.py 0001`."""
+    shutil.copy(RELEASED / f"{schema}.db", tmp_path / "tuner.db")
     (tmp_path / "tuner.db").chmod(0o600)
     store = Store.open(None, tmp_path)
     study = store.load("released")
@@ -278,10 +279,16 @@ def test_database_file_of_schema_0001_opens_and_goes_on(tmp_path: Path) -> None:
     assert study.curve(first.trial, "validation", "loss")[0] == (10, 9.9)
     assert second.state == "waiting"
     assert study.decisions[0].numbers == {"num_trials": 2}
+    assert store.bill("released")["seconds"]["idle"] == idle
     assert [file.global_step for file in store.checkpoints(first.trial)] == [100, 100]
     claim = store.claim("released", ME)
     assert claim is not None
     assert claim.trial.trial == second.trial
+
+
+def test_every_schema_that_was_ever_released_has_its_file() -> None:
+    revisions = [script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()]
+    assert sorted(file.stem for file in RELEASED.glob("*.db")) == sorted(revisions)
 
 
 def test_up_to_date_database_opens_without_alembic(tmp_path: Path) -> None:

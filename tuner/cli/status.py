@@ -115,7 +115,14 @@ def _phase_row(phase: PhaseRecord) -> tuple[Any, ...]:
 
 
 def _print_bill(payload: dict[str, Any]) -> None:
+    from tuner.report.overheads import shares_line, warnings
+
     steps = ", ".join(f"{account.replace('_', ' ')} {count:,}" for account, count in payload["steps"].items())
     seconds = ", ".join(f"{account} {value:,.1f}" for account, value in payload["seconds"].items())
     print(f"steps: {steps}")
     print(f"worker seconds: {seconds}")
+    shares = shares_line(payload["seconds"])
+    if shares is not None:
+        print(f"overheads: {shares}")
+    for warning in warnings(payload["seconds"]):
+        print(f"warning: {warning}")

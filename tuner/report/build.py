@@ -79,6 +79,7 @@ def _answer(source: Source) -> dict[str, Any]:
     ) | {
         "phases": status["phases"],
         "steps": status["steps"],
+        "seconds": status["seconds"],
     }
 
 

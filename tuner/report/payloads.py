@@ -14,7 +14,7 @@ from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
 from tuner.report.plain import plain_json
 
 STEP_ACCOUNTS = ("requested", "executed", "shared", "recomputed", "overshoot", "stage_tree")
-TIME_ACCOUNTS = ("train", "eval", "checkpoint", "setup")
+TIME_ACCOUNTS = ("train", "eval", "checkpoint", "setup", "idle")
 
 
 def as_text(payload: Any) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, select
 
 from tuner.records import RunSpec
 from tuner.storage.attempts import ACCOUNTS
+from tuner.storage.idle import idle_seconds
 from tuner.storage.rows import spec_of
 from tuner.storage.studies import find
 from tuner.storage.tables import attempts, numerics, trials
@@ -44,6 +45,7 @@ class BillRows:
     trials: list[Row[Any]]
     attempts: list[Row[Any]]
     numerics: list[Row[Any]]
+    idle_seconds: float
 
 
 def fetch(connection: Connection, name: str) -> BillRows:
@@ -52,7 +54,8 @@ def fetch(connection: Connection, name: str) -> BillRows:
     Raises:
         StudyError: if there is no such study.
     """
-    own = select(trials.c.id).where(trials.c.study_id == find(connection, name).id)
+    study = find(connection, name).id
+    own = select(trials.c.id).where(trials.c.study_id == study)
     return BillRows(
         trials=list(connection.execute(select(trials).where(trials.c.id.in_(own)))),
         attempts=list(connection.execute(select(attempts).where(attempts.c.trial_id.in_(own)))),
@@ -63,11 +66,12 @@ def fetch(connection: Connection, name: str) -> BillRows:
                 .order_by(numerics.c.trial_id, numerics.c.from_step)
             )
         ),
+        idle_seconds=idle_seconds(connection, study),
     )
 
 
 def build(rows: BillRows) -> dict[str, Any]:
-    """Steps by account, and `seconds` by account.
+    """Steps by account, and `seconds` by account: what attempts spent, and `idle`, workers with nothing to train.
 
     requested: the lengths of all runs. shared: what they took over from another trial. executed: updates carried out.
     overshoot: of these, beyond the final last step of an ended trial. stage_tree: the fewest that could have done.
@@ -75,6 +79,7 @@ def build(rows: BillRows) -> dict[str, Any]:
     `shared`, not in `stage_tree`.
     """
     executed = sum(row.to_step - row.from_step for row in rows.attempts)
+    spent = {account: sum(getattr(row, f"seconds_{account}") for row in rows.attempts) for account in ACCOUNTS}
     overshoot, stage_tree = _overshoot(rows), _stage_tree(rows)
     return {
         "requested": sum(row.last_step for row in rows.trials),
@@ -83,7 +88,7 @@ def build(rows: BillRows) -> dict[str, Any]:
         "recomputed": executed - stage_tree - overshoot,
         "overshoot": overshoot,
         "stage_tree": stage_tree,
-        "seconds": {account: sum(getattr(row, f"seconds_{account}") for row in rows.attempts) for account in ACCOUNTS},
+        "seconds": {**spent, "idle": rows.idle_seconds},
     }
 
 

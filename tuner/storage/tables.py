@@ -136,6 +136,15 @@ attempts = Table(
     PrimaryKeyConstraint("trial_id", "lease_epoch"),
 )
 
+idle = Table(
+    "tuner_idle",
+    metadata,
+    _of("tuner_studies", "study_id"),
+    Column("worker", Text, nullable=False),
+    Column("seconds", Double, nullable=False),
+    PrimaryKeyConstraint("study_id", "worker"),
+)
+
 numerics = Table(
     "tuner_numerics",
     metadata,

@@ -17,7 +17,7 @@ from tuner.storage.database import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration in `migrations/versions/`; a test compares them. Revisions are numbers that only rise."""
 
 VERSION_TABLE = "tuner_alembic_version"

@@ -15,12 +15,14 @@ from multiprocessing.connection import Connection
 
 from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError, is_disk_full
 from tuner.records import TEST, Evaluation
+from tuner.storage.idle import record_idle
 from tuner.storage.leases import Owner
 from tuner.storage.patience import Patience
 from tuner.storage.store import Claim, Store
 from tuner.trials.bench import BuildsBench, Control
 from tuner.trials.best_weights import whole_best_weights
 from tuner.trials.facts import refuse_other_data, stored_facts
+from tuner.trials.idle import IdleClock
 from tuner.trials.messages import (
     AtStep,
     Crashed,
@@ -115,6 +117,9 @@ class _Worker:
         patience = Patience(on_wait=lambda told: line.send(Warned(told)), is_over=line.control.is_interrupted)
         self._store = Store.open(job.storage_url, job.home, create=False, patience=patience)
         self._owner = Owner.of_this_process(f"worker {job.index}")
+        self._idle = IdleClock(
+            lambda seconds: record_idle(self._store.database, job.study, self._owner, seconds=seconds)
+        )
         self._bench = build_bench(self._store, self._store.study(job.study), job, line.control)
         self._bench.on_progress = lambda trial, step: line.send(AtStep(trial, step))
         self._bench.on_warning = lambda message: line.send(Warned(message))
@@ -125,14 +130,18 @@ class _Worker:
             refuse_other_data(stored_facts(self._store.load(self._job.study, with_curves=False)), facts)
             self._line.send(Ready(facts, self._bench.sharing_kind()))
             while not self._line.control.stop.is_set():
-                claim = self._store.patience.work(
-                    lambda: self._store.claim(self._job.study, self._owner, share=self._job.share)
-                )
+                with self._idle.running():
+                    claim = self._store.patience.work(
+                        lambda: self._store.claim(self._job.study, self._owner, share=self._job.share)
+                    )
                 if claim is not None:
                     self._carry_out(claim)
                 else:
                     self._wait()
         finally:
+            # Whatever ends a worker, this must neither hide it nor hold it up.
+            with contextlib.suppress(Exception):
+                self._idle.store_now()
             self._store.close()
 
     def _carry_out(self, claim: Claim) -> None:
@@ -161,8 +170,10 @@ class _Worker:
             self._store.release(claim.lease)
 
     def _wait(self) -> None:
+        self._idle.store_at_times()
         try:
-            message = self._line.inbox.get(timeout=IDLE_SECONDS)
+            with self._idle.running():
+                message = self._line.inbox.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             return
         if isinstance(message, Score):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuner.report.overheads import shares_line, warnings
 from tuner.report.payloads import bill_payload
 from tuner.report.section import Section, Table
 from tuner.report.source import Source
@@ -72,6 +73,23 @@ def trials_section(source: Source) -> Section:
     )
 
 
+STEPS_MEAN = {
+    "requested": "steps of all trials, as if none had been shared",
+    "executed": "updates that were really computed",
+    "shared": "steps taken over from other trials' checkpoints",
+    "recomputed": "steps done again after an interruption, or where no state was kept to share",
+    "overshoot": "steps beyond the exact stop, done in parallel and cut away",
+    "stage_tree": "the lower bound: distinct updates of all recipes",
+}
+SECONDS_MEAN = {
+    "train": "updates",
+    "eval": "evaluations",
+    "checkpoint": "writing checkpoints, and commits of evaluations",
+    "setup": "making data, model and starting state ready for a trial",
+    "idle": "workers that were up with nothing to train",
+}
+
+
 def bill_section(source: Source) -> Section:
     """What the study cost, and what sharing saved."""
     bill = bill_payload(source.bill)
@@ -82,22 +100,21 @@ def bill_section(source: Source) -> Section:
         if requested > executed > 0
         else ""
     )
-    meanings = {
-        "requested": "steps of all trials, as if none had been shared",
-        "executed": "updates that were really computed",
-        "shared": "steps taken over from other trials' checkpoints",
-        "recomputed": "steps done again after an interruption",
-        "overshoot": "steps beyond the exact stop, done in parallel and cut away",
-        "stage_tree": "the lower bound: distinct updates of all recipes",
-    }
-    rows = tuple((account.replace("_", " "), count, meanings[account]) for account, count in steps.items())
-    times = tuple((account, seconds[account]) for account in seconds)
+    rows = tuple((account.replace("_", " "), count, STEPS_MEAN[account]) for account, count in steps.items())
+    times = tuple((account, seconds[account], SECONDS_MEAN[account]) for account in seconds)
+    at_work, shares = sum(seconds.values()) - seconds["idle"], shares_line(seconds)
     return Section(
         title="The bill",
-        claim=f"The study computed {executed:,} updates{saved}, in {_time(sum(seconds.values()))}.",
+        claim=f"The study computed {executed:,} updates{saved}, in {_time(at_work)}.",
+        evidence=(*([f"Overheads: {shares}."] if shares else []), *warnings(seconds)),
         tables=(
             Table(name="bill-steps", title="Updates", columns=("account", "updates", "what it counts"), rows=rows),
-            Table(name="bill-seconds", title="Worker seconds", columns=("account", "seconds"), rows=times),
+            Table(
+                name="bill-seconds",
+                title="Worker seconds",
+                columns=("account", "seconds", "what it counts"),
+                rows=times,
+            ),
         ),
         caveat="executed = stage tree + recomputed + overshoot.",
     )
