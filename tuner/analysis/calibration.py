@@ -1,7 +1,7 @@
 """Do averaged weights stand in for a decay here? Measured on decays that were really run, never assumed.
 
-A horizon is judged by its errors, averaged value minus decayed value at the same budget: their mean can be taken off, so
-that what counts is how far they scatter about it.
+A horizon is judged by its errors, averaged value minus decayed value at the same budget: their mean can be taken off,
+so that what counts is how far they scatter about it.
 """
 
 from __future__ import annotations

@@ -75,9 +75,7 @@ def proxy_frontier(
                 plateau = tuple(each for each in trunk.curve if each[0] <= (1 - decay_share) * budget)
                 budgets.setdefault(budget, []).append(_better(reached, plateau, direction))
     found = frontier(by_rate, direction, deviation=deviation)
-    return ProxyFrontier(
-        by_rate=by_rate, frontier=found, calibration=calibration, refusal=_refusal(calibration, found)
-    )
+    return ProxyFrontier(by_rate=by_rate, frontier=found, calibration=calibration, refusal=_refusal(calibration, found))
 
 
 def _calibrated(trunks: Sequence[Trunk]) -> Calibration | None:

@@ -12,7 +12,7 @@ from tuner.config.kind_rules import MIN_EVALUATIONS, kind_problems, round_1_step
 from tuner.config.problems import Problem, dotted
 from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS, LOSSES
 from tuner.config.round_rules import round_problems
-from tuner.config.schedule_rules import PLATEAU, schedule_problems
+from tuner.config.schedule_rules import PLATEAU, averages_problems, schedule_problems
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.config.search_rules import search_problems
 from tuner.config.wording import shown
@@ -31,6 +31,7 @@ def problems(config: StudyConfig) -> Iterator[Problem]:
     yield from _metric_problems(config)
     yield from _fit_problems(config)
     yield from schedule_problems(config)
+    yield from averages_problems(config)
     yield from kind_problems(config)
     yield from _plateau_problems(config)
     yield from round_problems(config)

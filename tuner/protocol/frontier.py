@@ -2,8 +2,8 @@
 
 The trunk is the answer's run without its decay; a further seed, and half its rate, are trunks of their own, since one
 rate flatters the budget that it was tuned for. A frontier of n budgets costs T(1 - d) + d * sum(T_i) updates instead of
-sum(T_i) (PROTOCOL 8). With `proxy` averaged weights stand in for the cooldowns (`proxy_frontier.py`). Its trials measure,
-and are no candidates for the answer.
+sum(T_i) (PROTOCOL 8). With `proxy` averaged weights stand in for the cooldowns (`proxy_frontier.py`). Its trials
+measure, and are no candidates for the answer.
 """
 
 from __future__ import annotations
@@ -90,8 +90,9 @@ def _open(config: StudyConfig, study: StudyRecord, answer: Answer, *, name: str)
     if asked.proxy:
         reason = (
             f"The trunk of {point(base.params)} with {seeds} goes on at a constant rate to {steps(longest)}: each of "
-            f"its evaluations from {ends_of(asked, base.spec)[0]:,} on is a budget, which averaged weights judge; {len(budgets)} real cooldowns at "
-            f"{', '.join(f'{budget:,}' for budget in budgets)}, each with {decay}, calibrate them{half}."
+            f"its evaluations from {ends_of(asked, base.spec)[0]:,} on is a budget, which averaged weights judge; "
+            f"{len(budgets)} real cooldowns at {', '.join(f'{budget:,}' for budget in budgets)}, each with {decay}, "
+            f"calibrate them{half}."
         )
     else:
         reason = (

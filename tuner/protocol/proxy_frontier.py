@@ -1,7 +1,7 @@
-"""`frontier.proxy`: the trunk itself goes on to the end, and averaged weights stand in for the cooldowns it does not have.
+"""`frontier.proxy`: the trunk goes on to the end, and averaged weights stand in for cooldowns that it does not have.
 
-Every evaluation of it is a budget, at the price of one run. Real cooldowns of the same trunks calibrate the averages; if
-these do not hold here, the phase says so and its real cooldowns are all that it shows.
+Every evaluation of it is a budget, at the price of one run. Real cooldowns of the same trunks calibrate the averages;
+if these do not hold here, the phase says so and its real cooldowns are all that it shows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def proxies_of(study: StudyRecord, phase: PhaseRecord) -> ProxyFrontier | None:
         return None
     cooldowns = [trial for trial in phase.trials if trial.spec.schedule.decay_steps]
     longest = max(cooldowns, key=lambda trial: trial.spec.max_train_steps).spec
+    measured = [_trunk(study, trial, cooldowns, phase=phase) for trial in trunks]
     return proxy_frontier(
-        [_trunk(study, trial, cooldowns, phase=phase) for trial in trunks],
+        measured,
         phase.plan.eval.direction,
         first_budget=int(opened.numbers["first_budget"]),
         decay_share=longest.schedule.decay_steps / longest.max_train_steps,
@@ -54,8 +55,8 @@ def told_calibrated(proxies: ProxyFrontier) -> str:
     order = f"{found.num_concordant} of {found.num_pairs} pairs of them in the right order"
     return (
         f"by proxy: weights averaged over {found.horizon} updates, held against {len(found.errors)} real cooldowns, "
-        f"differ by {found.mean_error:+.3g} on average, which is taken off, with a spread of {number(found.spread)} and "
-        f"at most {number(found.residual)} after that; {order}"
+        f"differ by {found.mean_error:+.3g} on average, which is taken off, with a spread of {number(found.spread)} "
+        f"and at most {number(found.residual)} after that; {order}"
     )
 
 
@@ -74,9 +75,7 @@ def proxy_numbers(proxies: ProxyFrontier) -> dict[str, Json]:
     return {"holds": proxies.refusal is None, "refusal": proxies.refusal, "calibration": calibration}
 
 
-def _trunk(
-    study: StudyRecord, trial: TrialRecord, cooldowns: list[TrialRecord], *, phase: PhaseRecord
-) -> Trunk:
+def _trunk(study: StudyRecord, trial: TrialRecord, cooldowns: list[TrialRecord], *, phase: PhaseRecord) -> Trunk:
     plan, spec = phase.plan.eval, trial.spec
     own = [
         each
