@@ -29,6 +29,8 @@ def proxies_of(study: StudyRecord, phase: PhaseRecord) -> ProxyFrontier | None:
     cooldowns = [trial for trial in phase.trials if trial.spec.schedule.decay_steps]
     longest = max(cooldowns, key=lambda trial: trial.spec.max_train_steps).spec
     measured = [_trunk(study, trial, cooldowns, phase=phase) for trial in trunks]
+    if not any(curve for trunk in measured for curve in trunk.averaged.values()):
+        return None
     return proxy_frontier(
         measured,
         phase.plan.eval.direction,
