@@ -29,6 +29,7 @@ def problems(config: StudyConfig) -> Iterator[Problem]:
     yield from _data_problems(config)
     yield from search_problems(config)
     yield from _metric_problems(config)
+    yield from _averages_problems(config)
     yield from _fit_problems(config)
     yield from schedule_problems(config)
     yield from averages_problems(config)
@@ -117,6 +118,14 @@ def _metric_problems(config: StudyConfig) -> Iterator[Problem]:
     elif known is not None and given is not None and given != known:
         message = f"{given} contradicts evaluation.metric {metric}, whose direction is {known}; remove the line"
         yield Problem(path=("evaluation", "direction"), message=message, cause=("evaluation", "metric"))
+
+
+def _averages_problems(config: StudyConfig) -> Iterator[Problem]:
+    horizons = config.evaluation.averaged_horizons
+    rising = sorted(set(horizons))
+    if list(horizons) != rising:
+        message = f"{list(horizons)} must rise, each horizon once; write {rising}"
+        yield Problem(path=("evaluation", "averaged_horizons"), message=message)
 
 
 def _fit_problems(config: StudyConfig) -> Iterator[Problem]:
