@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -29,7 +32,10 @@ def draw_best_steps(found: BestSteps) -> Figure:
     _name_band(lower, 0.05, f"first 10 %\n{check.everyone.good_early.count} of {check.num_feasible}")
     lower.set_xticks(TICKS, [_tick(share, check.max_train_steps) for share in TICKS])
     lower.set_xlabel("share of the budget, and updates")
-    handles = [Patch(color=BLUE, label="best quarter, at least 4"), Patch(color=SKY, label="other feasible trials")]
+    handles: list[Artist] = [
+        Patch(color=BLUE, label="best quarter, at least 4"),
+        Patch(color=SKY, label="other feasible trials"),
+    ]
     crosses = Line2D(
         [], [], ls="", marker="x", color=RED, mew=1.8, label=f"{found.num_infeasible} infeasible, not drawn"
     )
@@ -43,7 +49,7 @@ def _draw_averaged(axes: Axes, found: BestSteps) -> list[Line2D]:
     if found.averaged is None:
         return []
     budget, steps = found.check.max_train_steps, found.averaged.best_steps
-    look = {"ls": "", "marker": "^", "mfc": "none", "mec": ORANGE, "ms": 6, "mew": 1.2}
+    look: dict[str, Any] = {"ls": "", "marker": "^", "mfc": "none", "mec": ORANGE, "ms": 6, "mew": 1.2}
     axes.plot([step / budget for step in steps], [0] * len(steps), clip_on=False, zorder=6, **look)
     axes.axvline(found.averaged.decay_start / budget, color=ORANGE, lw=1, ls=(0, (1, 2)))
     label = f"best step of weights averaged over {found.averaged.calibration.horizon} updates, until the decay (dotted)"

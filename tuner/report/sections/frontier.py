@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tuner.protocol.frontier import FRONTIER, frontier_of, values_by_rate
 from tuner.protocol.proxy_frontier import REFUSED, proxies_of, told_calibrated
-from tuner.records import PhaseRecord
+from tuner.records import PhaseRecord, Value
 from tuner.report.figures.frontier import Proxies, draw_frontier
-from tuner.report.frontiers import frontier_rows, standing_proxies
+from tuner.report.frontiers import FrontierRow, frontier_rows, standing_proxies
 from tuner.report.section import Drawing, Section, Table
 from tuner.report.source import Source
 from tuner.report.wording import number
@@ -29,9 +29,9 @@ def _section(source: Source, phase: PhaseRecord) -> Section | None:
     claim = phase.reason if phase.is_closed and phase.reason else f"{phase.name} is still being measured."
     proxies = proxies_of(source.study, phase)
     stands = standing_proxies(source.study, phase)
-    drawn = (
-        None if stands is None or stands.calibration is None else Proxies(stands.by_rate, stands.calibration.residual)
-    )
+    drawn = None
+    if stands is not None and stands.calibration is not None:
+        drawn = Proxies(stands.by_rate, stands.calibration.residual)
     figure = draw_frontier(values_by_rate(phase), found, metric=metric, proxies=drawn)
     rows = frontier_rows(source.study, phase, found, seconds_per_step=_seconds_per_step(source))
     columns = COLUMNS if drawn is None else PROXY_COLUMNS
@@ -52,25 +52,18 @@ def _section(source: Source, phase: PhaseRecord) -> Section | None:
                 name=phase.name,
                 title=f"Best {metric} by budget, on the envelope of the learning rates",
                 columns=columns,
-                rows=tuple(
-                    (
-                        r.budget,
-                        r.value,
-                        *((r.error, r.real) if drawn else ()),
-                        r.gain,
-                        r.rate,
-                        r.num_seeds,
-                        r.hours,
-                        r.mark,
-                    )
-                    for r in rows
-                ),
+                rows=tuple(_cells(row, by_proxy=drawn is not None) for row in rows),
             ),
         ),
         tone="open" if phase.verdict == REFUSED else "plain",
         caveat="All else was tuned for the answer's budget; at another one other settings may do better. A frontier of "
         "one learning rate flatters the budget that it was tuned for.",
     )
+
+
+def _cells(row: FrontierRow, *, by_proxy: bool) -> tuple[Value, ...]:
+    beside = (row.error, row.real) if by_proxy else ()
+    return (row.budget, row.value, *beside, row.gain, row.rate, row.num_seeds, row.hours, row.mark)
 
 
 def _seconds_per_step(source: Source) -> float | None:
