@@ -123,6 +123,16 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
             ["training.schedule=cosine", "round_1={adjust: none, decay_shares: [0.3]}"],
             "round_1.decay_shares: tunes the decay after a plateau, which training.schedule cosine has not; remove it",
         ),
+        (
+            ["evaluation.averaged_horizons=[]", "round_1.adjust=averaged"],
+            "averaged reads averaged weights, which evaluation.averaged_horizons=[] does not measure; use adjust: probe",
+        ),
+        (
+            ["evaluation.averaged_horizons=[]", "frontier={proxy: true}"],
+            "frontier.proxy: true reads averaged weights, which evaluation.averaged_horizons=[] does not measure; remove",
+        ),
+        (["frontier={proxy: true, num_budgets: 4}"], "num_budgets=4 has no effect with proxy=true"),
+        (["frontier={num_calibrations: 3}"], "num_calibrations=3 calibrates a proxy, and proxy=false; remove it"),
         (["training.schedule=cosin"], '"cosin" is not one of the choices; did you mean cosine?'),
         (["workload.tokenizer=bpe"], "workload.vocab_size: missing; bpe learns as many tokens as you say"),
         (["workload.vocab_size=300"], "300 has no effect on tokenizer bytes; remove it, or use tokenizer: bpe"),
