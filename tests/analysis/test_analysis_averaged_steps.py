@@ -1,4 +1,4 @@
-"""What averaged curves say about a budget: they count up to the decay, and only where decays reach no more than they."""
+"""What averaged curves say about a budget: they count up to the decay, and only where that reached no more."""
 
 from __future__ import annotations
 

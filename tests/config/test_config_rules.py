@@ -125,11 +125,11 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
         ),
         (
             ["evaluation.averaged_horizons=[]", "round_1.adjust=averaged"],
-            "averaged reads averaged weights, which evaluation.averaged_horizons=[] does not measure; use adjust: probe",
+            "averaged reads averaged weights, which evaluation.averaged_horizons=[] does not measure; use adjust",
         ),
         (
             ["evaluation.averaged_horizons=[]", "frontier={proxy: true}"],
-            "frontier.proxy: true reads averaged weights, which evaluation.averaged_horizons=[] does not measure; remove",
+            "frontier.proxy: true reads averaged weights, which evaluation.averaged_horizons=[] does not measure",
         ),
         (["frontier={proxy: true, num_budgets: 4}"], "num_budgets=4 has no effect with proxy=true"),
         (["frontier={num_calibrations: 3}"], "num_calibrations=3 calibrates a proxy, and proxy=false; remove it"),

@@ -27,7 +27,7 @@ def play(progress: Callable[[int], float], *, adjust: str = "averaged", seen: fl
         decades = math.log10(spec.learning_rate / 1e-3)
         return progress(step) - (seen or 0.0) + 0.5 * max(1.02 * decades, -decades)
 
-    config = config_of(round_1={"num_trials": 6, "adjust": adjust, "max_adjustments": 1})
+    config = config_of(round_1={"num_trials": 6, "adjust": adjust, "max_adjustments": 0})
     world = trained(progress, decay_gain=DECAY_GAIN)
     return Lab(config, world, averaged=None if seen is None else averaged).play(max_moves=80)
 

@@ -59,10 +59,10 @@ def told_choice(found: AveragedSteps | None) -> str:
     """Whether the probe was skipped, and why, in one clause."""
     if found is None:
         return "the probe is run: too few trials have averaged curves"
-    if not found.holds:
-        return "the probe is run: the averages do not stand in for the decays here"
     if not found.has_stopped:
         return "the probe is run: the averages had not stopped to improve before the decay"
+    if not found.holds:
+        return "the probe is run: the averages do not stand in for the decays here"
     return (
         "the probe is skipped: the averages had stopped to improve before the decay, which gained little over them, so "
         "that the decay alone made the best steps late"
