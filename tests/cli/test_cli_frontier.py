@@ -30,6 +30,9 @@ def refused(capsys: pytest.CaptureFixture[str], home: Path, *arguments: str) -> 
         (("--budgets", "many"), "--budgets many: numbers of updates with commas between them"),
         (("--decay-share", "1.5"), "--decay-share: 1.5: "),
         (("--decay-shape", "round"), "--decay-shape: round: "),
+        (("--proxy",), "--proxy reads averaged weights, which study 'quickstart' was run without"),
+        (("--proxy", "--num-budgets", "4"), "num_budgets=4 has no effect with proxy=true"),
+        (("--num-calibrations", "3"), "num_calibrations=3 calibrates a proxy, and proxy=false"),
         (("--workers", "0"), "--workers: 0, must be at least 1"),
     ],
 )

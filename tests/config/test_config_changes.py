@@ -204,3 +204,15 @@ def test_a_frontier_measured_beside_the_yaml_stays_and_one_that_is_new_is_named(
         assert refuse_or_merge(asked, new, command="run").frontier == asked.frontier
     with pytest.raises(ConfigError, match="measure it beside the study: tuner frontier small"):
         refuse_or_merge(plain, asked, command="run")
+
+
+def test_a_study_of_before_there_were_averages_measures_none_and_goes_on_so(tmp_path: Path) -> None:
+    now = load(tmp_path).config
+    stored = json.loads(config_to_json(now))
+    assert stored["evaluation"].pop("averaged_horizons") == [50, 200]
+    before = config_from_json(json.dumps(stored))
+    assert before.evaluation.averaged_horizons == ()
+    assert refuse_or_merge(before, now, command="run") == before
+    asked = load(tmp_path, overrides=["evaluation.averaged_horizons=[20]"]).config
+    with pytest.raises(ConfigError, match="averaged_horizons"):
+        refuse_or_merge(before, asked, command="run")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from config_studies import CLASSIFIER, STUDY, changed, complaints, load
 
-from tuner.config.resolve import direction, eval_spec, execution_spec, perfect_fit
+from tuner.config.resolve import direction, eval_spec, execution_spec, perfect_fit, plain_eval_spec
 from tuner.config.schema import Section
 from tuner.config.search_rules import BATCH_SIZES
 from tuner.config.wording import DERIVED_BUDGETS
@@ -55,6 +56,10 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
         (["workload.split.validation=0"], "workload.split.validation: 0 is out of range; use a number above 0"),
         (["search_space={dropout: {low: 0, high: 0.5}}"], "search_space.learning_rate: missing; add {low: 1e-4"),
         (["training.learning_rate=1e-3"], "0.001 is fixed here and searched in search_space.learning_rate; remove one"),
+        (["evaluation.averaged_horizons=[0]"], "averaged_horizons.0: 0 is out of range; use a whole"),
+        (["evaluation.averaged_horizons=[200, 50]"], "[200, 50] must rise, each horizon once; write [50, 200]"),
+        (["evaluation.averaged_horizons=[50, 50]"], "[50, 50] must rise, each horizon once; write [50]"),
+        (["evaluation.averaged_horizons=50"], "averaged_horizons: 50 cannot be used here; use a list"),
         (["evaluation.metric=accuracy"], '"accuracy" is not measured by a causal_lm workload; use loss or perplexity'),
         (["evaluation.direction=maximize"], "maximize contradicts evaluation.metric loss, whose direction is minimize"),
         (
@@ -118,6 +123,16 @@ def test_the_batch_size_is_not_tuned(tmp_path: Path, name: str) -> None:
             ["training.schedule=cosine", "round_1={adjust: none, decay_shares: [0.3]}"],
             "round_1.decay_shares: tunes the decay after a plateau, which training.schedule cosine has not; remove it",
         ),
+        (
+            ["evaluation.averaged_horizons=[]", "round_1.adjust=averaged"],
+            "averaged reads averaged weights, which evaluation.averaged_horizons=[] does not measure; use adjust",
+        ),
+        (
+            ["evaluation.averaged_horizons=[]", "frontier={proxy: true}"],
+            "frontier.proxy: true reads averaged weights, which evaluation.averaged_horizons=[] does not measure",
+        ),
+        (["frontier={proxy: true, num_budgets: 4}"], "num_budgets=4 has no effect with proxy=true"),
+        (["frontier={num_calibrations: 3}"], "num_calibrations=3 calibrates a proxy, and proxy=false; remove it"),
         (["training.schedule=cosin"], '"cosin" is not one of the choices; did you mean cosine?'),
         (["workload.tokenizer=bpe"], "workload.vocab_size: missing; bpe learns as many tokens as you say"),
         (["workload.vocab_size=300"], "300 has no effect on tokenizer bytes; remove it, or use tokenizer: bpe"),
@@ -224,8 +239,14 @@ def test_what_will_hardly_answer_is_a_warning(tmp_path: Path, override: str, war
 def test_derived_records_follow_from_the_config(tmp_path: Path) -> None:
     config = load(tmp_path, CLASSIFIER, ["evaluation.batch_size=32", "evaluation.max_validation_examples=100"]).config
     assert eval_spec(config) == EvalSpec(
-        metric="error", direction="minimize", batch_size=32, num_train_examples=2000, max_validation_examples=100
+        metric="error",
+        direction="minimize",
+        batch_size=32,
+        num_train_examples=2000,
+        max_validation_examples=100,
+        averaged_horizons=(50, 200),
     )
+    assert plain_eval_spec(config) == replace(eval_spec(config), averaged_horizons=())
     assert perfect_fit(config) == FitRule("error", 0.01)
     assert execution_spec(config, device="cpu", eval_every_steps=7) == ExecutionSpec(
         device="cpu", torch_threads=1, micro_batch_size=16, checkpoint_every_steps=14, log_every_steps=20

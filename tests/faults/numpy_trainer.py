@@ -53,11 +53,12 @@ class Copied:
 class ToyRun:
     """Descends into a quadratic valley by noisy gradients with momentum; a rate above about 3 leaves it for ever."""
 
-    def __init__(self, spec: RunSpec, key_at: Callable[[int], str]) -> None:
+    def __init__(self, spec: RunSpec, key_at: Callable[[int], str], horizons: tuple[int, ...]) -> None:
         self._spec, self._key_at = spec, key_at
         self._rates = learning_rates(spec, 0, spec.max_train_steps)
         self._weights, self._velocity = np.zeros(4), np.zeros(4)
         self._norm = math.nan
+        self._averages = {str(horizon): self._weights for horizon in horizons}
         self.global_step = 0
         self.num_skipped_updates = 0
         self.seconds = {"train": 0.0, "eval": 0.0}
@@ -69,6 +70,9 @@ class ToyRun:
         self._velocity = self._spec.optimizer.momentum * self._velocity + gradient
         self._weights = self._weights - self._rates[self.global_step] * self._velocity
         self._norm = float(np.linalg.norm(gradient))
+        for horizon, average in self._averages.items():
+            kept = min(1 - 1 / int(horizon), (self.global_step + 1) / (self.global_step + 10))
+            self._averages[horizon] = kept * average + (1 - kept) * self._weights
         self.global_step += 1
 
     def is_finite(self) -> bool:
@@ -76,6 +80,9 @@ class ToyRun:
 
     def evaluate(self, split: str) -> dict[str, float]:
         return metrics_of(self._weights, split)
+
+    def evaluate_averages(self) -> dict[int, dict[str, float]]:
+        return {int(horizon): metrics_of(average, VALIDATION) for horizon, average in self._averages.items()}
 
     def gradient_summary(self) -> dict[str, float]:
         return {"grad_norm": self._norm}
@@ -88,7 +95,7 @@ class ToyRun:
 
     def save_full(self, path: Path) -> SavedFile:
         state = {"weights": self._weights, "velocity": self._velocity, "norm": np.array([self._norm])}
-        return self._save(path, state, global_step=self.global_step, kind="full")
+        return self._save(path, state | self._averages, global_step=self.global_step, kind="full")
 
     def save_weights(self, path: Path, weights: Copied) -> SavedFile:
         return self._save(path, {"weights": weights.weights}, global_step=weights.global_step, kind="weights")
@@ -98,6 +105,7 @@ class ToyRun:
         if kind != "full" or step > self._spec.max_train_steps or key != self._key_at(step):
             raise CheckpointMismatch(f"checkpoint {path} at step {step} was made by another recipe")
         self._weights, self._velocity, self._norm = state["weights"], state["velocity"], float(state["norm"][0])
+        self._averages = {horizon: state[horizon] for horizon in self._averages}
         self.global_step = step
 
     def _save(self, path: Path, state: dict[str, Vector], *, global_step: int, kind: str) -> SavedFile:
@@ -169,7 +177,7 @@ class ToyBench:
         static = hashlib.sha256(f"toy {spec.seed} {spec.optimizer}".encode()).hexdigest()
         key_at = RecipeKeys(static, spec).key_at
         return Prepared(
-            run=ToyRun(spec, key_at),
+            run=ToyRun(spec, key_at, eval_spec.averaged_horizons),
             execution=execution_spec(self._config, device="cpu", eval_every_steps=spec.eval_every_steps),
             static_digest=static,
             key_at=key_at,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from tuner.analysis.averages import averaged_split
 from tuner.analysis.best_steps import best, first_good_step
 from tuner.analysis.divergence import is_diverged
 from tuner.config.schema import StudyConfig
@@ -94,6 +95,8 @@ class Lab:
     """Validation error, for studies whose objective it is."""
     norms: Callable[[RunSpec, int], tuple[float, float]] | None = None
     """The 90th percentile of the unclipped gradient norms, and the share of clipped updates."""
+    averaged: Callable[[RunSpec, int, int], float] | None = None
+    """Validation loss of the weights averaged over so many updates (run, step, horizon); None: nothing measures it."""
     phases: list[PhaseRecord] = field(default_factory=list)
     curves: dict[int, dict[tuple[str, str], Curve]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -270,6 +273,9 @@ class Lab:
         if self.error is not None:
             errors = self.curves[trial.trial].get((VALIDATION, "error"), ())
             self.curves[trial.trial][(VALIDATION, "error")] = (*errors, (step, self.error(trial.spec, step)))
+        for horizon in plan.eval.averaged_horizons if self.averaged is not None else ():
+            key, curves = (averaged_split(horizon), "loss"), self.curves[trial.trial]
+            curves[key] = (*curves.get(key, ()), (step, self.averaged(trial.spec, step, horizon)))
         if self.norms is not None:
             for metric, value in zip(("grad_norm_p90", "clipped_share"), self.norms(trial.spec, step), strict=True):
                 curves = self.curves[trial.trial]

@@ -66,8 +66,19 @@ def drawn(found: BestSteps, lengths: Lengths) -> list[str]:
         f"best step in the last 25 %:         {everyone.best_late} of all, {leaders.best_late} of the best",
         f"best step in the first 10 %:        {everyone.best_early} of all, {leaders.best_early} of the best",
         f"first good step in the first 10 %:  {everyone.good_early} of all, {leaders.good_early} of the best",
+        *_averaged(found),
         f"known to one evaluation interval:   {check.eval_every_steps:,} updates",
         f"verdict: {found.verdict or 'not judged yet'}" + (f"; {found.reason}" if found.reason else ""),
+    ]
+
+
+def _averaged(found: BestSteps) -> list[str]:
+    if found.averaged is None:
+        return []
+    everyone, leaders = found.averaged.good_in_time
+    return [
+        f"averaged weights good before {3 * found.averaged.decay_start // 4:,}: ".ljust(36)
+        + f"{everyone} of all, {leaders} of the best"
     ]
 
 

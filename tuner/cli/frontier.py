@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tuner.storage.store import Store
 
 COLUMNS = ("max_train_steps", "epochs", "value", "gain per 1,000 steps", "rate", "seeds", "hours for one run", "")
+PROXY_COLUMNS = ("max_train_steps", "epochs", "proxy", "+-", "real cooldown", *COLUMNS[3:])
 
 
 def frontier_command(
@@ -32,6 +33,12 @@ def frontier_command(
     decay_shape: Annotated[str, typer.Option("--decay-shape", help="auto, linear, 1-sqrt or cosine.")] = "auto",
     num_seeds: Annotated[int, typer.Option("--num-seeds", min=1, help="Trunks of the answer's rate.")] = 1,
     half_rate: Annotated[bool, typer.Option(help="A trunk at half the rate beside it.")] = True,
+    proxy: Annotated[
+        bool, typer.Option("--proxy", help="Every evaluation is a budget: averaged weights stand in for cooldowns.")
+    ] = False,
+    num_calibrations: Annotated[
+        int, typer.Option("--num-calibrations", min=2, help="With --proxy: real cooldowns of each trunk.")
+    ] = 2,
     hours: Annotated[
         float | None, typer.Option("--hours", help="Say what so many hours for one run buy.", show_default=False)
     ] = None,
@@ -43,6 +50,7 @@ def frontier_command(
     """Measure what other budgets reach, by cooldowns from one trunk.
 
     The trunk is that of the answer, and another at half its rate.
+    With --proxy averaged weights on the trunk stand in for most cooldowns; refused where real ones contradict them.
     A frontier that stands is printed again; other settings measure another one, which shares what agrees. Ctrl-C saves
     all work; the same command, or `tuner resume NAME`, goes on.
 
@@ -63,6 +71,8 @@ def frontier_command(
         "decay_shape": decay_shape,
         "num_seeds": num_seeds,
         "half_rate": half_rate,
+        "proxy": proxy,
+        "num_calibrations": num_calibrations,
     }
     with opened_store(home, storage) as store:
         config = with_frontier(config_from_json(store.study(name).config), asked)
@@ -114,6 +124,12 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
         )
     base = next(trial for trial in record.trials() if trial.trial == record.answer.best_trial)
     assert config.frontier is not None
+    if config.frontier.proxy and not record.phase(base.phase).plan.eval.averaged_horizons:
+        raise StudyError(
+            f"--proxy reads averaged weights, which study {record.name!r} was run without "
+            f"(evaluation.averaged_horizons); leave it out: tuner frontier {record.name}, or run the study under "
+            "another name with averaged_horizons: [50, 200]"
+        )
     found, asked = budgets_of(config.frontier, base.spec), config.frontier.budgets
     missing = [budget for budget in asked or () if budget not in found]
     if missing:
@@ -151,7 +167,7 @@ def _show(store: Store, record: StudyRecord, *, hours: float | None, as_json: bo
     from tuner.cli.console import show, table
     from tuner.cli.plain import plain
     from tuner.protocol.frontier import frontier_of, latest
-    from tuner.report.frontiers import bought, frontier_payload, frontier_rows
+    from tuner.report.frontiers import bought, frontier_payload, frontier_rows, standing_proxies
     from tuner.report.payloads import as_text
     from tuner.report.wording import Lengths, number
 
@@ -166,21 +182,13 @@ def _show(store: Store, record: StudyRecord, *, hours: float | None, as_json: bo
     if as_json:
         print(as_text(frontier_payload(record, phase, found, seconds_per_step=each) | {"hours_buy": told}))
         return
-    lengths = Lengths.of(record)
-    cells = [
-        (
-            f"{row.budget:,}",
-            _short(lengths.epochs(row.budget)),
-            number(row.value),
-            _short(row.gain),
-            f"{row.rate:.4g}",
-            row.num_seeds,
-            _short(row.hours),
-            row.mark,
-        )
-        for row in frontier_rows(found, seconds_per_step=each)
-    ]
-    show(table(COLUMNS, cells, right=COLUMNS[:-1]))
+    lengths, by_proxy = Lengths.of(record), standing_proxies(record, phase) is not None
+    columns, cells = PROXY_COLUMNS if by_proxy else COLUMNS, []
+    for row in frontier_rows(record, phase, found, seconds_per_step=each):
+        beside = (_short(row.error), None if row.real is None else number(row.real)) if by_proxy else ()
+        rest = (_short(row.gain), f"{row.rate:.4g}", row.num_seeds, _short(row.hours), row.mark)
+        cells.append((f"{row.budget:,}", _short(lengths.epochs(row.budget)), number(row.value), *beside, *rest))
+    show(table(columns, cells, right=columns[:-1]))
     print(plain(phase.reason or ""))
     if told is not None:
         print(plain(told["told"]))

@@ -129,8 +129,9 @@ def refuse_no_workers(workers: int | None) -> None:
 
 def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> StudyConfig:
     """The config to run: new, or the stored one with the changes that a started study accepts (D8)."""
+    from tuner.cli.console import warn
     from tuner.config.canonical import config_from_json, config_to_json
-    from tuner.config.changes import refuse_or_merge
+    from tuner.config.changes import lacks_averages, refuse_or_merge
     from tuner.storage.passwords import told_command
 
     if config.study not in store.study_names():
@@ -142,7 +143,10 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
         # Nothing was decided yet: a mistake in the data was found first, and may be mended.
         store.update_config(config.study, config_to_json(config), folder=str(folder))
         return config
-    return refuse_or_merge(config_from_json(store.study(config.study).config), config, command="run")
+    stored = config_from_json(store.study(config.study).config)
+    if lacks_averages(stored, config):
+        warn(f"evaluation.averaged_horizons: {config.study} was begun without averaged weights, and goes on so")
+    return refuse_or_merge(stored, config, command="run")
 
 
 def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:

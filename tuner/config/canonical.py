@@ -20,7 +20,7 @@ def config_to_json(config: StudyConfig) -> str:
 
 
 def config_from_json(text: str) -> StudyConfig:
-    """The config that `config_to_json` wrote.
+    """The config that `config_to_json` wrote. A study of before there were averaged weights measures none.
 
     Raises:
         ConfigError: if it is no config of this version.
@@ -29,4 +29,6 @@ def config_from_json(text: str) -> StudyConfig:
         data = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"stored config: not JSON ({error}); was the database edited?") from None
+    if isinstance(data, dict) and isinstance(data.get("evaluation"), dict):
+        data["evaluation"].setdefault("averaged_horizons", [])
     return validate(data, Origins(source="stored config"))

@@ -47,10 +47,22 @@ def refuse_or_merge(old: StudyConfig, new: StudyConfig, *, command: Literal["run
     if old.frontier is not None:
         # `tuner frontier` may have asked for another one beside the YAML.
         new = new.model_copy(update={"frontier": old.frontier})
+    if lacks_averages(old, new):
+        evaluation = new.evaluation.model_copy(update={"averaged_horizons": ()})
+        new = new.model_copy(update={"evaluation": evaluation})
     refused = [change for change in compare(old, new) if change.change in ("decision", "recipe")]
     if refused:
         raise ConfigError("\n".join(_refusal(change, old.study, command) for change in refused))
     return new
+
+
+def lacks_averages(old: StudyConfig, new: StudyConfig) -> bool:
+    """Whether a study measures no averaged weights and its YAML, which says nothing of them, now would.
+
+    So it is with studies of before there were averages: they go on as they began.
+    """
+    default = type(new.evaluation).model_fields["averaged_horizons"].default
+    return not old.evaluation.averaged_horizons and new.evaluation.averaged_horizons == default
 
 
 def change_of(field: FieldInfo) -> Change:

@@ -21,6 +21,8 @@ def with_frontier(config: StudyConfig, asked: Mapping[str, Any]) -> StudyConfig:
         found = Frontier.model_validate(dict(asked))
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise ConfigError(f"{first['msg'].removeprefix('Value error, ')}; see tuner frontier --help") from error
         option = str(first["loc"][0]).replace("_", "-")
         raise ConfigError(f"--{option}: {first['input']}: {first['msg'].lower()}; see tuner frontier --help") from error
     return config.model_copy(update={"frontier": found})

@@ -5,6 +5,8 @@ Defaults that depend on other settings are worked out here and nowhere else.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tuner.config.schema import StudyConfig
 from tuner.errors import ConfigError
 from tuner.records import Direction, EvalSpec, ExecutionSpec, FitRule
@@ -41,7 +43,7 @@ def direction(config: StudyConfig) -> Direction:
 
 
 def eval_spec(config: StudyConfig) -> EvalSpec:
-    """What every evaluation of the study measures."""
+    """What every evaluation of the study's rounds measures, and so of all that forks from their runs (D7)."""
     evaluation = config.evaluation
     return EvalSpec(
         metric=evaluation.metric,
@@ -51,6 +53,11 @@ def eval_spec(config: StudyConfig) -> EvalSpec:
         max_validation_examples=evaluation.max_validation_examples,
         averaged_horizons=evaluation.averaged_horizons,
     )
+
+
+def plain_eval_spec(config: StudyConfig) -> EvalSpec:
+    """What evaluations measure where no model is chosen, in the sweep and what forks from it: no averaged weights."""
+    return replace(eval_spec(config), averaged_horizons=())
 
 
 def execution_spec(config: StudyConfig, *, device: str, eval_every_steps: int) -> ExecutionSpec:

@@ -12,7 +12,7 @@ from tuner.config.kind_rules import MIN_EVALUATIONS, kind_problems, round_1_step
 from tuner.config.problems import Problem, dotted
 from tuner.config.resolve import DEFAULT_FIT, KNOWN_DIRECTIONS, LOSSES
 from tuner.config.round_rules import round_problems
-from tuner.config.schedule_rules import PLATEAU, schedule_problems
+from tuner.config.schedule_rules import PLATEAU, averages_problems, schedule_problems
 from tuner.config.schema import CausalLMWorkload, StudyConfig
 from tuner.config.search_rules import search_problems
 from tuner.config.wording import shown
@@ -29,8 +29,10 @@ def problems(config: StudyConfig) -> Iterator[Problem]:
     yield from _data_problems(config)
     yield from search_problems(config)
     yield from _metric_problems(config)
+    yield from _averages_problems(config)
     yield from _fit_problems(config)
     yield from schedule_problems(config)
+    yield from averages_problems(config)
     yield from kind_problems(config)
     yield from _plateau_problems(config)
     yield from round_problems(config)
@@ -116,6 +118,14 @@ def _metric_problems(config: StudyConfig) -> Iterator[Problem]:
     elif known is not None and given is not None and given != known:
         message = f"{given} contradicts evaluation.metric {metric}, whose direction is {known}; remove the line"
         yield Problem(path=("evaluation", "direction"), message=message, cause=("evaluation", "metric"))
+
+
+def _averages_problems(config: StudyConfig) -> Iterator[Problem]:
+    horizons = config.evaluation.averaged_horizons
+    rising = sorted(set(horizons))
+    if list(horizons) != rising:
+        message = f"{list(horizons)} must rise, each horizon once; write {rising}"
+        yield Problem(path=("evaluation", "averaged_horizons"), message=message)
 
 
 def _fit_problems(config: StudyConfig) -> Iterator[Problem]:

@@ -208,11 +208,12 @@ class Round1(Section):
         "beyond it, once, up to three times as far; not for a grid, choices or other scales than log, nor for rates "
         "that depend on another setting or are tuned for each scientific value, since the points would favour one",
     )
-    adjust: Literal["probe", "raw", "none"] = setting(
+    adjust: Literal["probe", "averaged", "raw", "none"] = setting(
         "probe",
         change="decision",
         description="when best steps are late: probe: the best five train twice as long, and their gain decides; "
-        "raw: that alone counts as too short; none: undecided (decay-confounded)",
+        "averaged: the same, but not where averaged weights had stopped to improve before the decay, and the decays "
+        "show that they can tell: adequate; raw: that alone counts as too short; none: undecided (decay-confounded)",
     )
     min_gain: float = setting(
         0.01,
@@ -280,6 +281,30 @@ class Frontier(Section):
     half_rate: bool = setting(
         True, change="decision", description="a trunk at half the rate beside it: one rate flatters its own budget"
     )
+    proxy: bool = setting(
+        False,
+        change="decision",
+        description="every evaluation of the trunk from half of its budget on is a budget, judged by averaged weights "
+        "(evaluation.averaged_horizons) instead of by a cooldown, at the price of the trunk; refused where real "
+        "cooldowns contradict them",
+    )
+    num_calibrations: Annotated[int, Field(ge=2)] = setting(
+        2, change="decision", description="of proxy: real cooldowns of each trunk, from half to all of its budget"
+    )
+
+    @model_validator(mode="after")
+    def _budgets_are_counted_once(self) -> Frontier:
+        if self.proxy and self.num_budgets != Frontier.model_fields["num_budgets"].default:
+            raise ValueError(
+                f"num_budgets={self.num_budgets} has no effect with proxy=true, where every evaluation is a budget; "
+                "remove it, or give num_calibrations"
+            )
+        if not self.proxy and self.num_calibrations != Frontier.model_fields["num_calibrations"].default:
+            raise ValueError(
+                f"num_calibrations={self.num_calibrations} calibrates a proxy, and proxy=false; remove it, or use "
+                "proxy: true"
+            )
+        return self
 
 
 class Execution(Section):

@@ -207,7 +207,7 @@ def _within_hours(
         skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed, longest=each)
     if kind == "probe":
         judged = rounds[-1]
-        close = close_round(study, phase=judged, check=check_round(config, study, phase=judged))
+        close = close_round(config, study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
     if kind == FRONTIER:
         return _with_before(conclude(study, sharing=sharing), (skipped,))

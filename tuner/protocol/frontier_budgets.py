@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from typing import Final
 
 from tuner.config.schema import Frontier, StudyConfig
@@ -14,19 +15,14 @@ FRONTIER: Final = "frontier"
 
 
 def budgets_of(asked: Frontier, spec: RunSpec) -> dict[int, int]:
-    """The budgets of a trunk, rising, each with its decay: budget -> updates of decay.
+    """The budgets of a trunk that end in a cooldown, rising, each with its decay: budget -> updates of decay.
 
-    A decay starts at an evaluation of the trunk, so that the trunk has measured all that the fork would have (D7).
+    A decay starts at an evaluation of the trunk, so that the trunk has measured all that the fork would have (D7). A
+    proxy's cooldowns, which calibrate it, also end at one: their averaged values are those of the trunk.
     """
     longest, every = spec.max_train_steps, spec.eval_every_steps
-    share = decay_share_of(asked, spec)
-    first, found = longest / 2, dict[int, int]()
-    wanted = (
-        [first + (longest - first) * place / (asked.num_budgets - 1) for place in range(asked.num_budgets)]
-        if asked.budgets is None
-        else list(asked.budgets)
-    )
-    for each in wanted:
+    share, found = decay_share_of(asked, spec), dict[int, int]()
+    for each in _wanted(asked, spec):
         budget = round(each)
         start = every * round((1 - share) * budget / every)
         if budget == longest and asked.decay_share is None:
@@ -34,6 +30,30 @@ def budgets_of(asked: Frontier, spec: RunSpec) -> dict[int, int]:
         if start > spec.schedule.warmup_steps and start < budget:
             found[budget] = budget - start
     return dict(sorted(found.items()))
+
+
+def ends_of(asked: Frontier, spec: RunSpec) -> tuple[int, int]:
+    """The smallest and the largest budget asked for."""
+    longest = spec.max_train_steps
+    return (ceil(longest / 2), longest) if asked.budgets is None else (min(asked.budgets), max(asked.budgets))
+
+
+def trunk_of(asked: Frontier, spec: RunSpec) -> RunSpec:
+    """The run at a constant rate whose evaluations are a proxy's budgets: equal to `spec` up to its decay."""
+    schedule = replace(spec.schedule, decay_steps=0)
+    return replace(spec, max_train_steps=ends_of(asked, spec)[1], schedule=schedule)
+
+
+def _wanted(asked: Frontier, spec: RunSpec) -> list[float]:
+    if not asked.proxy and asked.budgets is not None:
+        return list(asked.budgets)
+    first, longest = (spec.max_train_steps / 2, spec.max_train_steps) if not asked.proxy else ends_of(asked, spec)
+    num_budgets = asked.num_calibrations if asked.proxy else asked.num_budgets
+    spread = [first + (longest - first) * place / (num_budgets - 1) for place in range(num_budgets)]
+    if not asked.proxy:
+        return spread
+    able = [step for step in trunk_of(asked, spec).eval_steps() if step >= first]
+    return [min(able, key=lambda step: abs(step - each)) for each in spread]
 
 
 def with_reserved(config: StudyConfig, spec: RunSpec) -> RunSpec:

@@ -14,7 +14,7 @@ from typing import Final
 
 from tuner.analysis.divergence import largest_rise
 from tuner.analysis.instability import CONSTANT_AFTER, Warmup, ends_like_a_constant, warmups_to_try
-from tuner.config.resolve import eval_spec
+from tuner.config.resolve import plain_eval_spec
 from tuner.config.schema import StudyConfig
 from tuner.protocol.generations import CUT
 from tuner.protocol.instability import CITED
@@ -90,7 +90,7 @@ def planned_steps(config: StudyConfig, budget: int) -> tuple[int, int]:
 
 def probe_eval_spec(config: StudyConfig) -> EvalSpec:
     """What is measured at every step: one evaluation batch of the training sample and of validation, to be cheap."""
-    spec, batch = eval_spec(config), config.evaluation.batch_size
+    spec, batch = plain_eval_spec(config), config.evaluation.batch_size
     capped = batch if spec.max_validation_examples is None else min(batch, spec.max_validation_examples)
     return replace(spec, num_train_examples=min(batch, spec.num_train_examples), max_validation_examples=capped)
 

@@ -19,7 +19,7 @@ from tuner.protocol.frontier_budgets import FRONTIER
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, MOST_EVALUATIONS, planned_steps
 from tuner.protocol.lengths import expected_lengths, has_twin
 from tuner.protocol.next_length import round_name
-from tuner.protocol.probe import NUM_PROBED, probe_name
+from tuner.protocol.probe import NUM_PROBED, may_probe, probe_name
 from tuner.protocol.rounds import GROWTH, MARGIN_OVER_GOOD_STEP, ROUND_1
 from tuner.protocol.runs import check_first_guess, eval_cadence, has_plateau
 from tuner.protocol.sweep import SURVIVORS
@@ -255,10 +255,11 @@ def _longer(config: StudyConfig, first: PlannedPhase, *, factor: int, name: str)
 
 def _probe(config: StudyConfig, first: PlannedPhase, *, of: str, factor: int) -> list[PlannedPhase]:
     """The probe of a round at `factor` times the first budget."""
-    if config.round_1.adjust != "probe":
+    if not may_probe(config):
         return []
     longer = _longer(config, first, factor=GROWTH * factor, name=probe_name(of))
-    note = "only if nearly all best steps are late; forked from the best plateaus"
+    unless = ", unless averaged weights show that longer gains nothing" if config.round_1.adjust == "averaged" else ""
+    note = f"only if nearly all best steps are late{unless}; forked from the best plateaus"
     return [replace(longer, max_trials=min(NUM_PROBED, first.max_trials), note=note)]
 
 
@@ -322,9 +323,17 @@ def _frontier(config: StudyConfig, before: list[PlannedPhase]) -> list[PlannedPh
     num_budgets = asked.num_budgets if given is None else len(given)
     shortest, longest = (max(1, low // 2), high) if given is None else (min(given), max(given))
     min_evals, max_evals = _evals(config, shortest, longest)
-    num_trials = num_budgets * (asked.num_seeds + asked.half_rate)
+    num_trunks = asked.num_seeds + asked.half_rate
+    num_trials = num_trunks * (1 + asked.num_calibrations if asked.proxy else num_budgets)
     note = "cooldowns forked off a trunk of the answer's rate" + (" and one at half of it" if asked.half_rate else "")
-    note += ", for each budget that holds the warmup and a decay"
+    if asked.proxy:
+        trunks = "1 trunk goes" if num_trunks == 1 else f"{num_trunks} trunks go"
+        note = (
+            f"{trunks} on at a constant rate, every evaluation a budget that averaged weights judge; "
+            f"{asked.num_calibrations} cooldowns forked off each calibrate them"
+        )
+    else:
+        note += ", for each budget that holds the warmup and a decay"
     return [
         PlannedPhase(
             name=FRONTIER,

@@ -16,6 +16,7 @@ from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import CONFOUNDED, BudgetCheck, Verdict, rank_by_best_mean
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import replicas, value_of
+from tuner.protocol.averaged import averaged_of, is_enough, told_choice
 from tuner.protocol.rounds import GROWTH, check_round, close_round, distinct, feasible, unjudgeable
 from tuner.protocol.runs import doubled
 from tuner.protocol.widening import widen
@@ -56,14 +57,24 @@ def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseReco
     if wider := widen(config, study, phase=phase):
         return wider
     check = check_round(config, study, phase=phase)
-    if config.round_1.adjust != "probe" or check.verdict != CONFOUNDED:
-        return close_round(study, phase=phase, check=check)
+    if not may_probe(config) or check.verdict != CONFOUNDED:
+        return close_round(config, study, phase=phase, check=check)
+    if config.round_1.adjust == "averaged":
+        averaged = averaged_of(config, study, phase=phase, check=check)
+        check = replace(check, reason=f"{check.reason}; {told_choice(averaged)}")
+        if is_enough(averaged):
+            return close_round(config, study, phase=phase, check=replace(check, verdict="adequate"))
     probe = next((other for other in study.phases if other.name == probe_name(phase.name)), None)
     if probe is None:
         return _open(config, study, phase=phase, check=check)
     if not probe.is_closed:
         return _close(config, study, phase=phase, probe=probe)
-    return close_round(study, phase=phase, check=_settled(check, probe))
+    return close_round(config, study, phase=phase, check=_settled(check, probe))
+
+
+def may_probe(config: StudyConfig) -> bool:
+    """Whether a round whose best steps are late may be probed."""
+    return config.round_1.adjust in ("probe", "averaged")
 
 
 def _open(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -> OpenPhase:

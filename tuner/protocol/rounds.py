@@ -13,10 +13,11 @@ from typing import Final
 
 from tuner.analysis.second_metric import SAME_AS_LOSS, SecondMetric, compare_with_loss
 from tuner.analysis.transfer import point_key
-from tuner.analysis.verdict import MIN_EVALUATIONS, BudgetCheck, judge_budget
+from tuner.analysis.verdict import MIN_EVALUATIONS, Adjust, BudgetCheck, judge_budget
 from tuner.config.auto_space import auto_space
 from tuner.config.resolve import eval_spec
 from tuner.config.schema import Dimension, StudyConfig
+from tuner.protocol.averaged import averaged_numbers, averaged_of, told_averaged
 from tuner.protocol.failures import give_up, nothing_left
 from tuner.protocol.generations import first_points, is_adaptive, next_generation
 from tuner.protocol.kinds import is_compute_bound
@@ -118,7 +119,7 @@ def _told_auto(space: Mapping[str, Dimension], best_rate: float) -> str:
 def advance_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move:
     """Wait for an open round's trials, then close it with its verdict; give up if round 1 has nothing to judge."""
     return unjudgeable(config, study, phase=phase) or close_round(
-        study, phase=phase, check=check_round(config, study, phase=phase)
+        config, study, phase=phase, check=check_round(config, study, phase=phase)
     )
 
 
@@ -133,13 +134,15 @@ def unjudgeable(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) 
     return None
 
 
-def close_round(study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -> ClosePhase:
+def close_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -> ClosePhase:
     """End a round with its verdict, and all that the verdict is to be read with."""
-    carried = carried_budget(check, phase)
+    carried, averaged = carried_budget(check, phase), averaged_of(config, study, phase=phase, check=check)
     reason = f"{phase.name} at {steps(check.max_train_steps)} is {check.verdict}: {check.reason}"
     if missing := len(phase.trials) - check.num_feasible:
         reason += f" ({missing} of {len(phase.trials)} trials infeasible or crashed)"
     reason += f"; best steps are known to one evaluation interval, {steps(check.eval_every_steps)}"
+    if averaged is not None:
+        reason += f"; {told_averaged(averaged)}"
     second = second_metric(study, phase)
     if second is not None and second.differs:
         reason += (
@@ -152,6 +155,8 @@ def close_round(study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -
         reason += f"; {steps(carried)} are carried forward, nothing is rerun shorter"
     section = "Round 2" if phase.plan.kind == "round_2" else "Round 1"
     numbers = asdict(check) | {"carried_steps": carried, "second_metric": second and asdict(second)}
+    if averaged is not None:
+        numbers["averaged"] = averaged_numbers(averaged)
     decision = Decision(
         kind="verdict", phase=phase.name, reason=f"{reason} (playbook, {section}).", numbers=json_safe(numbers)
     )
@@ -183,8 +188,16 @@ def check_round(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) 
         plan.max_train_steps,
         direction=plan.eval.direction,
         eval_every_steps=cadence,
-        adjust="none" if config.round_1.adjust == "probe" and not _is_probed(study, phase) else config.round_1.adjust,
+        adjust=_adjust(config, study, phase),
     )
+
+
+def _adjust(config: StudyConfig, study: StudyRecord, phase: PhaseRecord) -> Adjust:
+    """How the bands are read: averaged weights only decide whether the probe of a late round is run."""
+    chosen = config.round_1.adjust
+    if chosen == "probe" or chosen == "averaged":
+        return "probe" if _is_probed(study, phase) else "none"
+    return chosen
 
 
 def _is_probed(study: StudyRecord, phase: PhaseRecord) -> bool:

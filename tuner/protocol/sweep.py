@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 from tuner.analysis.steps_to_fit import nearby_thresholds, steps_to_fit
 from tuner.config.kind_rules import has_length
-from tuner.config.resolve import eval_spec
+from tuner.config.resolve import plain_eval_spec
 from tuner.config.schema import StudyConfig
 from tuner.protocol.compute_bound import end_compute_bound
 from tuner.protocol.failures import give_up, never_moved, no_length, nothing_ended, nothing_left, still_on_edge
@@ -83,7 +83,7 @@ def open_sweep(config: StudyConfig, facts: WorkloadFacts) -> OpenPhase | GiveUp:
         name=SWEEP,
         kind=SWEEP,
         max_train_steps=first_guess,
-        eval=eval_spec(config),
+        eval=plain_eval_spec(config),
         fit=fit,
         stop_when_dominated=config.budget_sweep.stop_when_dominated,
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.analysis.averaged_steps import AveragedSteps
 from tuner.analysis.best_steps import BestStepCounts, best, first_good_step, in_first_tenth, in_last_quarter
 from tuner.analysis.intervals import Share
 from tuner.analysis.verdict import BudgetCheck
 from tuner.config.schema import StudyConfig
+from tuner.protocol.averaged import averaged_numbers, averaged_of
 from tuner.protocol.rounds import check_round, feasible
+from tuner.protocol.words import json_safe
 from tuner.records import VALIDATION, Curve, PhaseRecord, StudyRecord
 
 NUM_BINS = 20
@@ -42,6 +45,7 @@ class BestSteps:
     verdict: str | None
     reason: str | None
     num_infeasible: int = 0
+    averaged: AveragedSteps | None = None
 
 
 def best_steps(config: StudyConfig, study: StudyRecord) -> tuple[BestSteps, ...]:
@@ -76,6 +80,7 @@ def _of_phase(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) ->
         marks=tuple(marks),
         verdict=phase.verdict,
         reason=phase.reason,
+        averaged=averaged_of(config, study, phase=phase, check=check),
         num_infeasible=sum(trial.outcome is not None and trial.outcome.kind == "infeasible" for trial in phase.trials),
     )
 
@@ -114,6 +119,7 @@ def _payload(found: BestSteps) -> dict[str, Any]:
         "verdict": found.verdict,
         "reason": found.reason,
         "num_feasible": check.num_feasible,
+        "averaged": None if found.averaged is None else json_safe(averaged_numbers(found.averaged)),
         "counts": {"all": _counts(check.everyone), "best_group": _counts(check.leaders)},
         "trials": [
             {

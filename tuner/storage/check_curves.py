@@ -1,7 +1,8 @@
 """Whether each curve holds exactly its own cadence steps up to its last one, and shared rows are their donor's (D7).
 
 Rule: a value that was not finite has no row, so a missing one counts only where nothing explains it: the trial ended
-well, and no exponential of a large loss is meant. A row twice is impossible: the primary key refuses it.
+well, and no exponential of a large loss or average of weights is meant. A row twice is impossible: the primary key
+refuses it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from tuner.records import TEST, UPDATES
+from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION
 from tuner.storage.check_trials import RESTORE
 from tuner.storage.findings import Check, Finding, check
 from tuner.storage.inspection import Inspection
 from tuner.storage.rows import spec_of
+
+_WHOLE = (TRAIN_SAMPLE, VALIDATION)
+"""Splits of which a trial that ends well has a value at each of its steps."""
 
 OVERFLOWING_LOSS = 700.0
 """exp() of more is not finite: the perplexity of such a loss has no row."""
@@ -38,7 +42,7 @@ def missing_steps(study: Inspection, trial: Row[Any]) -> dict[tuple[str, str], l
     if trial.outcome == "infeasible":
         return {}
     own, found = _own_steps(trial), _by_step(study, trial)
-    curves = sorted({curve for at_step in found.values() for curve in at_step if curve[0] != UPDATES})
+    curves = sorted({curve for at_step in found.values() for curve in at_step if curve[0] in _WHOLE})
     missing: dict[tuple[str, str], list[int]] = defaultdict(list)
     for step in own:
         at_step = found.get(step, {})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from tuner.analysis.averages import averaged_split
 from tuner.records import TRAIN_SAMPLE, UPDATES, VALIDATION, Evaluation
 
 
@@ -33,6 +34,8 @@ class Updates(Protocol):
 
     def evaluate(self, split: str) -> dict[str, float]: ...
 
+    def evaluate_averages(self) -> dict[int, dict[str, float]]: ...
+
     def gradient_summary(self) -> dict[str, float]: ...
 
 
@@ -46,7 +49,11 @@ class Watches(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """All metrics of the training sample and of validation at one step, and what the updates up to it were like."""
+    """All metrics of the training sample and of validation at one step, and what the updates up to it were like.
+
+    Validation is measured with the averaged weights too. A horizon with a value that is not finite is left out: what
+    ends a run are its own weights, and an average may still hold what they have left behind.
+    """
 
     global_step: int
     evaluations: tuple[Evaluation, ...]
@@ -127,7 +134,19 @@ def _evaluate(run: Updates, monitor: Watches | None) -> Evaluated | NonFinite:
     broken = [e for e in evaluations if not math.isfinite(e.value)]
     if broken:
         return NonFinite(global_step=step, what=f"{broken[0].split} {broken[0].metric}")
+    started = time.perf_counter()
+    evaluations += _of_averages(run)
+    run.seconds["eval"] += time.perf_counter() - started
     evaluations += tuple(Evaluation(step, UPDATES, metric, value) for metric, value in run.gradient_summary().items())
     if monitor is not None:
         monitor.after_evaluation(evaluations)
     return Evaluated(global_step=step, evaluations=evaluations, num_skipped_updates=run.num_skipped_updates)
+
+
+def _of_averages(run: Updates) -> tuple[Evaluation, ...]:
+    return tuple(
+        Evaluation(run.global_step, averaged_split(horizon), metric, value)
+        for horizon, values in run.evaluate_averages().items()
+        if all(map(math.isfinite, values.values()))
+        for metric, value in values.items()
+    )

@@ -51,6 +51,11 @@ def decay_groups(model: nn.Module) -> tuple[list[tuple[str, nn.Parameter]], list
     return decayed, spared
 
 
+def trainable_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Trainable parameters by name, tied ones once, under their first name."""
+    return ((name, parameter) for _, name, parameter in _owned_parameters(model))
+
+
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimizer's state as `<parameter>.<state>`: the live tensors, not copies."""
     return {

@@ -82,11 +82,14 @@ class RecipeKeys:
 
 def eval_key(eval_spec: EvalSpec, workload_recipe: Mapping[str, Any], precision: Precision) -> str:
     """Names what a curve's values mean: curves with equal keys may be joined (D7)."""
+    measured = asdict(eval_spec)
+    if not eval_spec.averaged_horizons:
+        del measured["averaged_horizons"]  # Such keys are those of before there were averages.
     return _sha256(
         {
             "evaluation_version": EVALUATION_VERSION,
             "permutation_version": PERMUTATION_VERSION,
-            "spec": asdict(eval_spec),
+            "spec": measured,
             "workload": dict(workload_recipe),
             "precision": precision,
         }

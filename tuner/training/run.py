@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from tuner.errors import ConfigError, DataError
-from tuner.records import TRAIN_SAMPLE, EvalSpec, ExecutionSpec, RunSpec
+from tuner.records import TRAIN_SAMPLE, VALIDATION, EvalSpec, ExecutionSpec, RunSpec
+from tuner.training.averages import Averages
 from tuner.training.checkpoint import (
     MODEL_PREFIX,
     copy_into,
@@ -87,6 +88,7 @@ class TrainingRun:
         self._skipped = torch.zeros((), dtype=torch.float32, device=self.device)
         self._loss_total = torch.zeros((), dtype=torch.float64, device=self.device)
         self._norms = GradientNorms(self.device)
+        self._averages = Averages(self.model, eval_spec.averaged_horizons)
 
     def update(self) -> None:
         """One optimizer update. Nothing is read back from the device.
@@ -114,6 +116,7 @@ class TrainingRun:
             norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None], foreach=True)
         self._norms.record(step, norm)
         self._step_optimizer()
+        self._averages.update(step)
         self.num_targets_seen += num_targets
         self.global_step = step + 1
 
@@ -158,6 +161,14 @@ class TrainingRun:
             device=self.device,
         )
 
+    def evaluate_averages(self) -> dict[int, dict[str, float]]:
+        """Metrics of the averaged weights on validation, by horizon; leaves no trace."""
+        values = {}
+        for horizon in self._averages.horizons:
+            with self._averages.in_place(horizon):
+                values[horizon] = self.evaluate(VALIDATION)
+        return values
+
     def recipe_key(self) -> str:
         """The recipe key of the weights as they are now."""
         return self._keys.key_at(self.global_step)
@@ -169,6 +180,7 @@ class TrainingRun:
         """Everything that a run needs to go on from here."""
         tensors = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
         tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
+        tensors |= self._averages.tensors()
         tensors[_NORMS] = self._norms.window
         facts = {
             "num_skipped_updates": self.num_skipped_updates,
@@ -191,6 +203,8 @@ class TrainingRun:
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         """Go on from a full-state file of this run or of one with the same recipe up to there.
 
+        Averages that the file lacks are not measured from here on, see `Averages.adopt`.
+
         Raises:
             CheckpointDamaged: missing, altered or cut short.
             CheckpointMismatch: of another recipe or model, or weights only.
@@ -199,6 +213,8 @@ class TrainingRun:
         self._require_ours(path, facts)
         live = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
         live |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
+        tensors = self._averages.adopt(tensors)
+        live |= self._averages.tensors()
         # Files of before the norms were kept go on without those of their last updates.
         tensors.setdefault(_NORMS, GradientNorms(self.device).window)
         copy_into({**live, _NORMS: self._norms.window}, tensors, path)

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 
 from tuner.config.canonical import config_from_json
-from tuner.config.resolve import eval_spec, execution_spec
+from tuner.config.resolve import execution_spec, plain_eval_spec
 from tuner.config.schema import StudyConfig
 from tuner.errors import ConfigError, DataError, TunerError, is_disk_full
 from tuner.records import (
@@ -158,7 +158,7 @@ class TorchBench:
             metrics=metrics,
             hyperparameters=workload_hyperparameters(self.config.workload),
             regularisers_off=regularisers_off(self.config.workload, folder=self._folder),
-            workload_digest=eval_key(eval_spec(self.config), workload.recipe(), self.config.training.precision),
+            workload_digest=eval_key(plain_eval_spec(self.config), workload.recipe(), self.config.training.precision),
             tokenizer_digest=tokenizer_digest(workload),
             constant_loss=self._constant_loss(workload),
         )
@@ -178,7 +178,7 @@ class TorchBench:
 
     def _constant_loss(self, workload: Workload) -> float | None:
         """What a run must beat to have learned anything: the best constant prediction, else the untrained model."""
-        spec = eval_spec(self.config)
+        spec = plain_eval_spec(self.config)
         examples = evaluated_examples(workload.num_examples(TRAIN_SAMPLE), TRAIN_SAMPLE, spec)
         known = constant_loss(workload, TRAIN_SAMPLE, examples)
         if known is None:

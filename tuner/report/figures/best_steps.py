@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from tuner.report.canvas import BLUE, EARLY_BAND, INK, LATE_BAND, RED, SKY, count_axis, new_figure, styled
+from tuner.report.canvas import BLUE, EARLY_BAND, INK, LATE_BAND, ORANGE, RED, SKY, count_axis, new_figure, styled
 from tuner.report.distribution import NUM_BINS, BestSteps, histogram
 
 TICKS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -23,17 +26,34 @@ def draw_best_steps(found: BestSteps) -> Figure:
     upper.set_title("Best step: the evaluation with the best objective")
     _name_band(upper, 0.875, f"last 25 %\n{check.everyone.best_late.count} of {check.num_feasible}")
     _name_band(upper, 0.05, f"first 10 %\n{check.everyone.best_early.count} of {check.num_feasible}")
+    averaged = _draw_averaged(upper, found)
     _draw(lower, found, "first_good_step")
     lower.set_title("First good step: within two noise deviations of the best 5-evaluation mean")
     _name_band(lower, 0.05, f"first 10 %\n{check.everyone.good_early.count} of {check.num_feasible}")
     lower.set_xticks(TICKS, [_tick(share, check.max_train_steps) for share in TICKS])
     lower.set_xlabel("share of the budget, and updates")
-    handles = [Patch(color=BLUE, label="best quarter, at least 4"), Patch(color=SKY, label="other feasible trials")]
+    handles: list[Artist] = [
+        Patch(color=BLUE, label="best quarter, at least 4"),
+        Patch(color=SKY, label="other feasible trials"),
+    ]
     crosses = Line2D(
         [], [], ls="", marker="x", color=RED, mew=1.8, label=f"{found.num_infeasible} infeasible, not drawn"
     )
-    figure.legend(handles=[*handles, crosses] if found.num_infeasible else handles, loc="outside lower center", ncols=3)
+    handles += [crosses] if found.num_infeasible else []
+    figure.legend(handles=[*handles, *averaged], loc="outside lower center", ncols=3)
     return figure
+
+
+def _draw_averaged(axes: Axes, found: BestSteps) -> list[Line2D]:
+    """Small triangles on the axis where averaged curves were best, up to the decay's start, which is marked."""
+    if found.averaged is None:
+        return []
+    budget, steps = found.check.max_train_steps, found.averaged.best_steps
+    look: dict[str, Any] = {"ls": "", "marker": "^", "mfc": "none", "mec": ORANGE, "ms": 6, "mew": 1.2}
+    axes.plot([step / budget for step in steps], [0] * len(steps), clip_on=False, zorder=6, **look)
+    axes.axvline(found.averaged.decay_start / budget, color=ORANGE, lw=1, ls=(0, (1, 2)))
+    label = f"best step of weights averaged over {found.averaged.calibration.horizon} updates, until the decay (dotted)"
+    return [Line2D([], [], label=label, **look)]
 
 
 def _draw(axes: Axes, found: BestSteps, which: str) -> None:
