@@ -52,12 +52,22 @@ def transfer_class(name: str) -> tuple[Transferability, str]:
     return _TRANSFER.get(name, ("unknown", "option of the workload"))
 
 
-def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, base: PhaseRecord) -> OpenPhase | Decision:
-    """Carry the best points of the last round to a longer budget; or the decision that this would measure nothing."""
-    item, name = config.later_rounds[place], round_name(place)
+def open_later_round(
+    config: StudyConfig,
+    study: StudyRecord,
+    *,
+    place: int,
+    base: PhaseRecord,
+    again: tuple[str, Length] | None = None,
+) -> OpenPhase | Decision:
+    """Carry the best points of the last round to a longer budget; or the decision that this would measure nothing.
+
+    `again`: the name and the length of a round that stands and is to be longer.
+    """
+    item, name = config.later_rounds[place], round_name(place) if again is None else again[0]
     if not feasible(base):
         return skipped(name, f"no trial of {base.name} was feasible, so that no point reaches it")
-    length = length_of(config, study, place=place, base=base)
+    length = length_of(config, study, place=place, base=base) if again is None else again[1]
     leaders = best_of_each_first([group[0] for group in ranked_points(base)], asked(config))
     best = leaders[: item.num_trials]
     decay = _new_decay(config, study, base, length)
@@ -73,7 +83,7 @@ def open_later_round(config: StudyConfig, study: StudyRecord, *, place: int, bas
         for index in range(item.num_seeds)
         for order, trial in enumerate(best)
     ]
-    twin = _twin(item, best[0], trials, longer=length.steps > base.plan.max_train_steps)
+    twin = twin_of(item, best[0], trials, longer=length.steps > base.plan.max_train_steps)
     if place and twin is None and _repeats(base, trials):
         return skipped(name, f"{length.why or 'it is as long'}; it would repeat {base.name}, with no seed that is new")
     opened = _opened(config, base, trials, best=best, length=length)
@@ -95,7 +105,7 @@ def _repeats(base: PhaseRecord, trials: list[TrialPlan]) -> bool:
     return all(trial.spec in measured for trial in trials)
 
 
-def _twin(item: LaterRound, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:
+def twin_of(item: LaterRound, best: TrialRecord, trials: list[TrialPlan], *, longer: bool) -> TrialPlan | None:
     """The best point's first seed at half its rate: the best rate tends to fall with the horizon (arXiv:2409.19913)."""
     if not item.lower_rate_twin or not longer:
         return None
