@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from test_protocol_kinds import NO_FIT, falls_for_ever
 
 from tuner.protocol.joined import joined
 from tuner.protocol.runs import trial_seed
-from tuner.records import Conclude, GiveUp, RunSpec, StudyRecord
+from tuner.records import Conclude, GiveUp, StudyRecord
 
 ROUND = {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False}
 SEEDS = [7, trial_seed(7, 1), trial_seed(7, 2)]
@@ -28,11 +29,9 @@ def names(lab: Lab) -> list[str]:
     return [phase.name for phase in lab.phases]
 
 
-def runs(study: StudyRecord) -> set[RunSpec]:
+def runs(study: StudyRecord) -> set[str]:
     """What was trained, whatever phase it was trained for."""
-    from dataclasses import replace
-
-    return {str(replace(trial.spec, fork_steps=())) for trial in study.trials()}  # type: ignore[misc]
+    return {str(replace(trial.spec, fork_steps=())) for trial in study.trials()}
 
 
 def ended(lab: Lab) -> Conclude:
@@ -79,15 +78,16 @@ def test_more_points_follow_on_the_same_sequence_and_the_better_ones_go_on() -> 
 
 
 def test_a_point_of_the_users_enters_at_the_budget_that_stands_and_goes_on_if_it_is_good() -> None:
-    better = {"learning_rate": 1.05e-3}
-    lab = finished(round_1={"num_trials": 3})
+    better = {"learning_rate": 1e-3}
+    high = {"learning_rate": {"low": 2e-3, "high": 2e-2, "scale": "log"}}
+    lab = finished(round_1={"num_trials": 3, "widen_at_edge": False}, search_space=high)
     lab.extend(lab.config, better)
     (added,) = lab.trials("round_1.added")
     assert added.params == better
     assert added.spec.max_train_steps == lab.trials("round_1")[0].spec.max_train_steps
     assert [t.params for t in lab.trials("round_2.added")] == [better, better]
     assert ended(lab).answer.params == better
-    assert "given by the user (learning_rate=0.00105)" in lab.decision("added", "round_1.added").reason
+    assert "given by the user (learning_rate=0.001)" in lab.decision("added", "round_1.added").reason
     before = lab.decision("extended").numbers["answer_before"]
     assert before["params"] != better
 
@@ -161,3 +161,55 @@ def test_a_longer_production_length_is_what_the_last_round_gets() -> None:
     lab.extend(config_of(budget={**length, "production_steps": 16000}, **sections))
     assert [p.plan.max_train_steps for p in lab.phases if p.plan.kind == "round_2"] == [8000, 16000]
     assert names(lab)[-1] == "round_2.2"
+
+
+def test_a_round_judged_without_a_probe_gets_one_and_a_new_verdict() -> None:
+    late = {"num_trials": 6, "adjust": "none", "decay_shares": []}
+    lab = finished(round_1=late)
+    assert lab.study.phase("round_1").verdict == "undecided (decay-confounded)"
+    lab.extend(config_of(round_1={**late, "adjust": "probe", "max_adjustments": 0}))
+    assert names(lab)[3] == "round_1.probe"
+    verdicts = [d.numbers["verdict"] for d in lab.decisions if d.kind == "verdict" and d.phase == "round_1"]
+    assert verdicts[-1] == "too short"
+    assert ended(lab).answer.verdict == "too short"
+    # Nothing that was closed was opened again.
+    assert lab.study.phase("round_1").verdict == "undecided (decay-confounded)"
+
+
+def test_more_decays_join_those_that_were_tried_and_the_best_of_all_is_kept() -> None:
+    late = {"num_trials": 5, "adjust": "raw", "max_adjustments": 1, "decay_shares": [0.4]}
+    lab = finished(round_1=late)
+    assert "round_1.decay" in names(lab)
+    tried = {t.spec.schedule.decay_steps for t in lab.trials("round_1.decay")}
+    lab.extend(config_of(round_1={**late, "decay_shares": [0.4, 0.2]}))
+    added = {t.spec.schedule.decay_steps for t in lab.trials("round_1.decay.added")}
+    assert added
+    assert not added & tried
+    means = [d for d in lab.decisions if d.kind == "decay"][-1].numbers["means"]
+    assert {each["decay_steps"] for each in means} >= added | tried
+
+
+def test_what_the_hours_broke_off_goes_on_when_they_are_more() -> None:
+    def of(hours: float) -> Any:
+        return config_of(limits={"study_hours": hours}, round_1={"num_trials": 6})
+
+    def play(hours: float) -> Lab:
+        def slow(num_steps: int) -> float:
+            return 1.0 if num_steps < 5000 else 4.0
+
+        return Lab(of(hours), trained(improving), seconds_per_step=slow).play(max_moves=90)
+
+    lab = play(2.6)
+    stopped = [t for t in lab.study.trials() if t.outcome and t.outcome.reason == "study_hours"]
+    assert stopped
+    assert "out_of_time" in lab.kinds()
+    lab.extend(of(100.0), max_moves=90)
+    assert runs(play(100.0).study) <= runs(lab.study)
+    assert ended(lab).answer.params == ended(play(100.0)).answer.params
+
+
+def test_an_extension_of_an_interrupted_study_joins_the_round_that_is_open() -> None:
+    lab = Lab(config_of(round_1={"num_trials": 3}), trained(improving))
+    lab.extend(config_of(round_1={"num_trials": 6}))
+    assert runs(lab.study) == runs(finished(round_1={"num_trials": 6}).study)
+    assert names(lab) == ["budget_sweep", "round_1", "round_2"]

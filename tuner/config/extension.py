@@ -57,6 +57,9 @@ UPWARDS: Final = {
     "round_1.adjust": Upwards(
         lambda old, new: (old, new) == ("none", "probe"), "only none -> probe measures more than the study did"
     ),
+    "round_1.decay_shares": Upwards(
+        lambda old, new: set(old) < set(new), "only shares beside those that it has try more decays"
+    ),
     f"{LATER_ROUND}.num_trials": LARGER,
     f"{LATER_ROUND}.num_seeds": LARGER,
     f"{LATER_ROUND}.budget_multiple": Upwards(_is_multiple, "only a larger multiple trains longer than the study did"),

@@ -36,7 +36,7 @@ from tuner.protocol.limits import (
 )
 from tuner.protocol.measured import NOTHING_MEASURED, Measured
 from tuner.protocol.next_length import LATER, place_of
-from tuner.protocol.probe import advance_round_1
+from tuner.protocol.probe import advance_round_1, probe_again
 from tuner.protocol.rounds import (
     advance_round,
     check_round,
@@ -157,6 +157,8 @@ def _after_round_1(config: StudyConfig, study: StudyRecord, *, rounds: list[Phas
     later = _later(study)
     if opened := next((phase for phase in later if not phase.is_closed), None):
         return advance_round(config, study, phase=opened)
+    if not is_compute_bound(study) and (move := probe_again(config, study, phase=rounds[-1])):
+        return move
     may_adjust = not is_compute_bound(study) and (not later or is_extended_since(study, later[-1]))
     if may_adjust and (move := _adjusted(config, study, rounds=rounds)):
         return move

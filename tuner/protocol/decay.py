@@ -6,6 +6,7 @@ Each of the best trials' trunks ends in decays of several lengths; the best leng
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 from statistics import fmean
 from typing import Final
@@ -15,6 +16,7 @@ from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import rank_by_best_mean
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import value_of
+from tuner.protocol.joined import is_extended_since, next_part
 from tuner.protocol.rounds import ROUND_1, distinct, feasible
 from tuner.protocol.runs import retuned_decays
 from tuner.protocol.words import json_safe, number, steps
@@ -53,7 +55,10 @@ def retune_decay(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseR
     if opened[-1].plan.max_train_steps < rounds[-1].plan.max_train_steps:
         # An extension let the budget grow further.
         return _open(config, study, base=rounds[-1], name=f"{DECAY}.{len(opened) + 1}")
-    return None
+    if not is_extended_since(study, opened[-1]):
+        return None
+    tried = {trial.spec.schedule.decay_steps for trial in opened[-1].trials}
+    return _open(config, study, base=rounds[-1], name=next_part(opened[-1]), tried=tried)
 
 
 def retuned_length(study: StudyRecord) -> int | None:
@@ -62,12 +67,14 @@ def retuned_length(study: StudyRecord) -> int | None:
     return next((int(decision.numbers["decay_steps"]) for decision in chosen), None)
 
 
-def _open(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord, name: str) -> OpenPhase | None:
+def _open(
+    config: StudyConfig, study: StudyRecord, *, base: PhaseRecord, name: str, tried: Set[int] = frozenset()
+) -> OpenPhase | None:
     metric, direction = base.plan.eval.metric, base.plan.eval.direction
     curves = {trial.trial: study.curve(trial.trial, VALIDATION, metric) for trial in feasible(base)}
     by_id = {trial.trial: trial for trial in base.trials}
     best = distinct(by_id[trial] for trial in rank_by_best_mean(curves, direction))[:NUM_RETUNED]
-    lengths = retuned_decays(config, best[0].spec)
+    lengths = [length for length in retuned_decays(config, best[0].spec) if length not in tried]
     if not lengths:
         return None
     plans = [(trial, length) for trial in best for length in lengths]

@@ -16,6 +16,7 @@ from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import CONFOUNDED, BudgetCheck, Verdict, rank_by_best_mean
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import replicas, value_of
+from tuner.protocol.joined import is_extended_since
 from tuner.protocol.rounds import GROWTH, check_round, close_round, distinct, feasible, unjudgeable
 from tuner.protocol.runs import doubled
 from tuner.protocol.widening import widen
@@ -64,6 +65,24 @@ def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseReco
     if not probe.is_closed:
         return _close(config, study, phase=phase, probe=probe)
     return close_round(study, phase=phase, check=_settled(check, probe))
+
+
+def probe_again(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move | None:
+    """The probe of a round-1 phase that was closed without one, if the study was extended since; its verdict is new."""
+    if config.round_1.adjust != "probe" or not is_extended_since(study, phase):
+        return None
+    probe = next((other for other in study.phases if other.name == probe_name(phase.name)), None)
+    if probe is not None and probe.is_closed:
+        return None
+    check = check_round(config, study, phase=phase)
+    if probe is None:
+        return _open(config, study, phase=phase, check=check) if check.verdict == CONFOUNDED else None
+    move = _close(config, study, phase=phase, probe=probe)
+    if not isinstance(move, ClosePhase):
+        return move
+    settled = _settled(check, replace(probe, verdict=move.verdict, reason=move.reason))
+    judged = close_round(study, phase=phase, check=settled)
+    return replace(move, decisions=(*move.decisions, *judged.decisions))
 
 
 def _open(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -> OpenPhase:
