@@ -30,7 +30,7 @@ TRANSACTIONS = (
     *("upgrade", "create_study", "update_config", "set_state", "apply", "record_test_value", "note_death"),
     *("acquire_planner", "renew_planner", "release_planner", "claim", "renew_trial", "release_trial"),
     *("begin_attempt", "record_evaluation", "add_checkpoint", "pause_trial", "end_trial", "fail_trial"),
-    *("record_idle", "repair", "collect_garbage"),
+    *("record_idle", "repair", "collect_garbage", "extend"),
 )
 """Ours in the database: `.before` their commit, when all else of them is done, and `.after` it."""
 

@@ -34,7 +34,7 @@ execution: {checkpoint_every_steps: 10, device: cpu}
 """
 """A study of seven trials with pauses, forks, deleted checkpoints and a test score."""
 
-OF_OTHERS: Final = ("cache", "report", "export", "repair", "collect_garbage")
+OF_OTHERS: Final = ("cache", "report", "export", "repair", "collect_garbage", "extend")
 """Places that no study passes: the faults are done to the one command or file that passes them."""
 
 POINTS: Final = tuple(name for name in NAMES if name.partition(".")[0] not in OF_OTHERS)

@@ -16,8 +16,14 @@ from typing import Any
 from tuner.analysis.averages import averaged_split
 from tuner.analysis.best_steps import best, first_good_step
 from tuner.analysis.divergence import is_diverged
+from tuner.config.added_points import AddedPoint
+from tuner.config.extension import changes
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.extension import extended, extension, longer_production, new_points
+from tuner.protocol.generations import num_drawn
+from tuner.protocol.grown import joining_trials
+from tuner.protocol.joined import joined
 from tuner.protocol.limits import is_out_of_time
 from tuner.protocol.measured import NOTHING_MEASURED, Measured
 from tuner.protocol.runs import round_trials
@@ -27,6 +33,7 @@ from tuner.records import (
     UPDATES,
     VALIDATION,
     AddTrials,
+    Answer,
     ClosePhase,
     Conclude,
     Curve,
@@ -36,6 +43,7 @@ from tuner.records import (
     Move,
     OpenPhase,
     Outcome,
+    Params,
     PhaseRecord,
     RaiseTarget,
     RunSpec,
@@ -97,6 +105,8 @@ class Lab:
     """The 90th percentile of the unclipped gradient norms, and the share of clipped updates."""
     averaged: Callable[[RunSpec, int, int], float] | None = None
     """Validation loss of the weights averaged over so many updates (run, step, horizon); None: nothing measures it."""
+    answer: Answer | None = None
+    """That of a study that was extended."""
     phases: list[PhaseRecord] = field(default_factory=list)
     curves: dict[int, dict[tuple[str, str], Curve]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
@@ -113,6 +123,7 @@ class Lab:
             phases=tuple(self.phases),
             decisions=tuple(self.decisions),
             curves=self.curves,
+            answer=self.answer,
         )
 
     @property
@@ -147,12 +158,11 @@ class Lab:
 
     def _apply(self, move: Move) -> None:
         if isinstance(move, OpenPhase):
-            points = self._points(move.num_points, (*self.decisions, *move.decisions)) if move.num_points else []
-            trials = move.trials or round_trials(self.config, self.facts, move.plan, points)
+            trials = (*move.trials, *self._proposed(move))
             self.phases.append(PhaseRecord(plan=move.plan, trials=self._stored(move.plan.name, trials)))
         elif isinstance(move, AddTrials):
             phase = self.study.phase(move.phase)
-            trials = move.trials or self._more(phase, move)
+            trials = (*move.trials, *(self._more(phase, move) if move.num_points else ()))
             self._put(replace(phase, trials=phase.trials + self._stored(move.phase, trials)))
         elif isinstance(move, RaiseTarget):
             for trial in self.trials(move.phase):
@@ -194,6 +204,32 @@ class Lab:
             first_good_step=first_good_step(validation, "minimize"),
             num_evals=len(validation),
         )
+
+    def _proposed(self, move: OpenPhase) -> tuple[TrialPlan, ...]:
+        """The points that a phase asks the search for, after those that the phase which it joins has."""
+        if not move.num_points:
+            return ()
+        view = joined(self.study)
+        rounds = [phase for phase in view.phases if phase.plan.kind == "round_1"] or [PhaseRecord(plan=move.plan)]
+        first = num_drawn(view.decisions, rounds[-1])
+        points = self._points(first + move.num_points, (*self.decisions, *move.decisions))[first:]
+        return joining_trials(self.config, self.facts, rounds, points, first=len(move.trials))
+
+    def extend(self, config: StudyConfig, *points: Params, **options: Any) -> Lab:
+        """As `tuner extend` does, then on to the next end."""
+        ended, study = self.moves[-1] if self.moves else None, self.study
+        answer = ended.answer if isinstance(ended, Conclude) else None
+        reason = ended.reason if isinstance(ended, GiveUp) else None
+        if reason is not None:
+            self.phases = [phase if phase.is_closed else given_up(phase, reason) for phase in self.phases]
+        study = replace(self.study, answer=answer, reason=reason)
+        given = [AddedPoint(params=dict(point), from_answer=(), outside=()) for point in points]
+        decisions = [extension(study, changes(self.config, config), new_points(study, given))]
+        longer = longer_production(config, study, self.measured)
+        study = extended(study, [*decisions, *([longer] if longer else [])])
+        self.config, self.answer = config, answer
+        self.phases, self.decisions = list(study.phases), list(study.decisions)
+        return self.play(**options)
 
     def _more(self, phase: PhaseRecord, move: AddTrials) -> tuple[TrialPlan, ...]:
         first = len(phase.trials)
@@ -308,6 +344,13 @@ class Lab:
 
     def _ended(self, trial: TrialRecord, outcome: Outcome) -> TrialRecord:
         return self._measured(replace(trial, state="ended", outcome=outcome), None)
+
+
+def given_up(phase: PhaseRecord, reason: str) -> PhaseRecord:
+    """An open phase as storage closes it when the study ends without an answer."""
+    stopped = Outcome("stopped", "no answer")
+    trials = tuple(t if t.state == "ended" else replace(t, state="ended", outcome=stopped) for t in phase.trials)
+    return replace(phase, is_closed=True, verdict="no answer", reason=reason, trials=trials)
 
 
 def bowl(

@@ -78,7 +78,7 @@ def frontier_command(
         config = with_frontier(config_from_json(store.study(name).config), asked)
         record = load_study_record(store, name, with_curves=True)
         _refuse(config, record)
-        _refuse_out_of_time(config, elapsed_seconds=store.elapsed_seconds(name))
+        refuse_out_of_time(config, elapsed_seconds=store.elapsed_seconds(name))
         if record.state != "finished" or _needs(config, record):
             store.update_config(name, config_to_json(config))
             options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False)
@@ -144,15 +144,20 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
         )
 
 
-def _refuse_out_of_time(config: StudyConfig, *, elapsed_seconds: float) -> None:
+def refuse_out_of_time(config: StudyConfig, *, elapsed_seconds: float) -> None:
+    """Refuse to go on with a study whose hours are over.
+
+    Raises:
+        StudyError: with what would help.
+    """
     from tuner.errors import StudyError
     from tuner.protocol.measured import SECONDS_PER_HOUR
 
     hours = config.limits.study_hours
     if hours is not None and elapsed_seconds >= hours * SECONDS_PER_HOUR:
         raise StudyError(
-            f"limits.study_hours={hours:g} of study {config.study!r} are used up; run it under another name with more "
-            "hours and frontier: {}: it shares what agrees"
+            f"limits.study_hours={hours:g} of study {config.study!r} are used up; give it more: "
+            f"tuner extend {config.study} limits.study_hours=..."
         )
 
 

@@ -39,6 +39,9 @@ COMMANDS = {
     "check": Entry("tuner.cli.check", "check_command", "Validate a study and print what it will run."),
     "run": Entry("tuner.cli.run", "run_command", "Run a study's protocol; goes on if the study was interrupted."),
     "resume": Entry("tuner.cli.run", "resume_command", "Go on with an interrupted study from the database alone."),
+    "extend": Entry(
+        "tuner.cli.extend", "extend_command", "Give a study more: trials, seeds, rounds, budget, a point of your own."
+    ),
     "answer": Entry("tuner.cli.answer", "answer_command", "Print the answer of a study, or the best so far."),
     "status": Entry("tuner.cli.status", "status_command", "Show where a study stands, or list all studies."),
     "trials": Entry("tuner.cli.trials", "trials_command", "List every trial of a study."),

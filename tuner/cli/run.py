@@ -15,6 +15,7 @@ from tuner.cli.options import DEFAULT_HOME, HomeOption, StorageOption, StudyName
 
 if TYPE_CHECKING:
     from tuner.config.schema import StudyConfig
+    from tuner.records import Decision
     from tuner.storage.leases import Lease
     from tuner.storage.store import Store
 
@@ -114,10 +115,13 @@ def resume_command(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
+    """How a study is carried out, and what `tuner extend` has decided, to be committed once its data are known."""
+
     workers: int | None
     storage: str | None = field(repr=False)
     share: bool
     other_numerics: bool
+    extension: tuple[Decision, ...] = ()
 
 
 def refuse_no_workers(workers: int | None) -> None:
@@ -151,24 +155,33 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
 
 def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:
     """Run what is left of a study and print its answer; the exit code."""
-    from tuner.cli.answer import answer_lines
-    from tuner.cli.plain import plain
-    from tuner.errors import NoAnswer
-
     if store.study(config.study).state in ("finished", "no_answer"):
         _complete_end(store, config)
     else:
         exit_code = run_engine(store, config, options)
         if exit_code:
             return exit_code
-    record = store.load(config.study, with_curves=False)
+    show_end(store, config.study)
+    return 0
+
+
+def show_end(store: Store, name: str) -> None:
+    """Print what an ended study has found.
+
+    Raises:
+        NoAnswer: it has found nothing; the reason.
+    """
+    from tuner.cli.answer import answer_lines
+    from tuner.cli.plain import plain
+    from tuner.errors import NoAnswer
+
+    record = store.load(name, with_curves=False)
     if record.state == "no_answer":
-        raise NoAnswer(f"{config.study}: no answer: {record.reason}")
+        raise NoAnswer(f"{name}: no answer: {record.reason}")
     for line in answer_lines(record):
         print(plain(line))
     kept = f"checkpoints and TensorBoard logs are in {store.paths.home}"
-    print(plain(f"evidence: tuner report {shlex.quote(config.study)}; {kept}"))
-    return 0
+    print(plain(f"evidence: tuner report {shlex.quote(name)}; {kept}"))
 
 
 def _complete_end(store: Store, config: StudyConfig) -> None:
@@ -201,15 +214,17 @@ def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:
     lease = store.acquire_planner(config.study, Owner.of_this_process("planner"))
     before = store.study(config.study).config
     try:
-        store.update_config(config.study, config_to_json(config))
-        store.set_state(lease, "running")
+        if not options.extension:
+            store.update_config(config.study, config_to_json(config))
+            store.set_state(lease, "running")
         _build_engine(store, lease, config, options)
     except Interrupted as stopped:
         note(f"{stopped}; go on with: tuner resume {config.study}")
         return stopped.exit_code
     except UserError:
-        # What the workers refused must not stand in the way of a plain resume.
-        store.update_config(config.study, before)
+        # What the workers refused must not stand in the way of a plain resume; an extension was committed after that.
+        if not options.extension:
+            store.update_config(config.study, before)
         raise
     finally:
         with contextlib.suppress(LeaseLost, TryAgainLater):
@@ -244,7 +259,7 @@ def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: RunO
     try:
         with Watcher(stderr_console()) as watcher:
             planner = Planner(store, lease, config, mirror=mirror, warn=watcher.warned)
-            planner.num_workers = num_workers
+            planner.num_workers, planner.extension = num_workers, options.extension
             LocalEngine(store, lease, planner, WorkerPool(job, num_workers), watcher).run()
     finally:
         mirror.close()

@@ -1,6 +1,7 @@
 """What a changed config means for a study that exists already (D8): judged setting by setting.
 
-`execution` and `presentation` may change at any time; `decision` and `recipe` need another study.
+`execution` and `presentation` may change at any time; `decision` and `recipe` need another study, but for what
+`tuner extend` adds (`config/extension.py`).
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def lacks_averages(old: StudyConfig, new: StudyConfig) -> bool:
     return not old.evaluation.averaged_horizons and new.evaluation.averaged_horizons == default
 
 
+def shown_change(change: SettingChange) -> str:
+    """`old -> new`, as a user would write them."""
+    return f"{_shown(change.old)} -> {_shown(change.new)}"
+
+
 def change_of(field: FieldInfo) -> Change:
     """The annotation that every setting of the schema has."""
     extra = field.json_schema_extra
@@ -109,8 +115,7 @@ def _canonical(value: Any) -> str:
 
 
 def _refusal(change: SettingChange, study: str, command: str) -> str:
-    old, new = _shown(change.old), _shown(change.new)
-    start = f"{change.path}: {old} -> {new}"
+    start = f"{change.path}: {shown_change(change)}"
     if change.path.partition(".")[0] == "frontier":
         return f"{start} is no change that `tuner {command}` makes; measure it beside the study: tuner frontier {study}"
     if change.change == "recipe":
@@ -120,7 +125,8 @@ def _refusal(change: SettingChange, study: str, command: str) -> str:
         )
     return (
         f"{start} would change what study {study!r} decides, and its committed decisions bind, so `tuner {command}` "
-        "refuses it; give the changed study another name: it will still share what agrees"
+        f"refuses it; where it only adds, `tuner extend {study}` makes it, else give the changed study another name: "
+        "it will still share what agrees"
     )
 
 

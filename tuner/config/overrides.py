@@ -14,6 +14,7 @@ from tuner.config.problems import COMMAND_LINE, KeyPath, Origins, Problem, dotte
 from tuner.config.reading import ReadingError, can_be_kept, read_yaml
 from tuner.config.settings import mapping_node, node_at, value_at
 from tuner.config.wording import shown, unknown
+from tuner.errors import ConfigError
 
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[KeyPath, ...]]:
@@ -36,6 +37,18 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dic
             problems.append(Problem(path=unusable.path, message=unusable.message))
     raise_problems(problems, Origins(source=COMMAND_LINE))
     return data, tuple(paths)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """The key and the value of one `key=value`, read as YAML.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    try:
+        return _parse(text)
+    except _PlacingError as unusable:
+        raise ConfigError(": ".join(part for part in (dotted(unusable.path), unusable.message) if part)) from None
 
 
 class _PlacingError(Exception):

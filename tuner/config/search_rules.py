@@ -119,7 +119,7 @@ def _name_problem(name: str, config: StudyConfig) -> str | None:
 
 
 def _range_problems(entry: Entry, config: StudyConfig) -> Iterator[Problem]:
-    path, dimension, target = entry.path, entry.dimension, _target(entry.name, config)
+    path, dimension, target = entry.path, entry.dimension, target_of(entry.name, config)
     yield from _shape_problems(path, dimension)
     if target is None:
         return
@@ -166,7 +166,7 @@ def _shape_problems(path: KeyPath, dimension: Dimension) -> Iterator[Problem]:
             yield Problem(path=path, message=message)
 
 
-def _target(name: str, config: StudyConfig) -> KeyPath | None:
+def target_of(name: str, config: StudyConfig) -> KeyPath | None:
     """The setting whose bounds hold; None for an argument of the user's own class."""
     if name in Training.model_fields:
         return ("training", name)

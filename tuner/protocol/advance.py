@@ -13,10 +13,12 @@ from tuner.protocol.answer import conclude
 from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
-from tuner.protocol.failures import AS_ANOTHER, give_up
+from tuner.protocol.failures import AS_ANOTHER, give_up, nothing_left
 from tuner.protocol.frontier import FRONTIER, advance_frontier
+from tuner.protocol.grown import grow_later_round, grow_round_1
 from tuner.protocol.instability import with_proposals
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, Probed, advance_instability_probe
+from tuner.protocol.joined import as_stored, is_extended_since, joined
 from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.later_rounds import ROUND_SKIPPED, open_later_round
 from tuner.protocol.lengths import one_seed_steps
@@ -33,8 +35,8 @@ from tuner.protocol.limits import (
     with_cost,
 )
 from tuner.protocol.measured import NOTHING_MEASURED, Measured
-from tuner.protocol.next_length import LATER, place_of
-from tuner.protocol.probe import advance_round_1
+from tuner.protocol.next_length import LATER, place_of, round_name
+from tuner.protocol.probe import advance_round_1, probe_again
 from tuner.protocol.rounds import (
     ROUND_1,
     advance_round,
@@ -80,6 +82,11 @@ def next_move(
     Raises:
         ConfigError: if the config does not fit the workload, found before anything is trained.
     """
+    view = joined(study)
+    return as_stored(view, _move(config, facts, view, sharing=sharing, measured=measured))
+
+
+def _move(config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, sharing: str, measured: Measured) -> Move:
     if study.phases and is_out_of_time(config, measured):
         return end_out_of_time(config, study, sharing=sharing)
     if named := mark_collapsed(facts, study):
@@ -92,7 +99,7 @@ def next_move(
             told = _cut_addition(config, study, move, measured)
             if told is not None:
                 narrow = replace(study, decisions=(*study.decisions, told))
-                after = next_move(config, facts, narrow, sharing=sharing, measured=measured)
+                after = _move(config, facts, narrow, sharing=sharing, measured=measured)
                 assert not isinstance(after, Wait), "all trials of a phase have ended before others join it"
                 return replace(after, decisions=(told, *after.decisions))
     return with_proposals(config, study, with_collapsed(facts, study, move))
@@ -109,6 +116,8 @@ def _next_move(
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     if not rounds:
         return _probe_instability(config, facts, study, sweep=sweep) or _first_round(config, study, sweep=sweep)
+    if grown := grow_round_1(config, facts, study, rounds=rounds):
+        return grown
     if not rounds[-1].is_closed:
         if is_compute_bound(study):
             return advance_round(config, study, phase=rounds[-1])
@@ -153,9 +162,12 @@ def _best_rate(study: StudyRecord, sweep: PhaseRecord) -> float:
 
 def _after_round_1(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str) -> Move:
     later = _later(study)
-    if later and not later[-1].is_closed:
-        return advance_round(config, study, phase=later[-1])
-    if not later and not is_compute_bound(study) and (move := _adjusted(config, study, rounds=rounds)):
+    if opened := next((phase for phase in later if not phase.is_closed), None):
+        return advance_round(config, study, phase=opened)
+    if not is_compute_bound(study) and (move := probe_again(config, study, phase=rounds[-1])):
+        return move
+    may_adjust = not is_compute_bound(study) and (not later or is_extended_since(study, later[-1]))
+    if may_adjust and (move := _adjusted(config, study, rounds=rounds)):
         return move
     return _next_round(config, study, rounds=rounds, sharing=sharing)
 
@@ -164,13 +176,23 @@ def _next_round(
     config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord], sharing: str, first: int = 0
 ) -> Move:
     """The next later round with something to measure, from a place on; the answer if there is none."""
-    passed, base = list[Decision](), _base(study, rounds)
-    first = max(first, place_of(base.plan) + 1 if base.plan.kind == LATER else 0)
-    for place in range(first, len(config.later_rounds)):
-        move = open_later_round(config, study, place=place, base=base)
+    later, passed = _later(study), list[Decision]()
+    judged = [phase for phase in rounds if feasible(phase)]
+    if not judged:
+        return give_up(nothing_left(rounds[-1]), phase=rounds[-1].name)
+    base, first = judged[-1], max(first, place_of(later[-1].plan) + 1 if later else 0)
+    for place in range(len(config.later_rounds)):
+        move: OpenPhase | Decision | None
+        if stands := [phase for phase in later if place_of(phase.plan) == place]:
+            move = grow_later_round(config, study, place=place, base=base, stands=stands)
+            base = stands[-1]
+        elif place >= first:
+            move = open_later_round(config, study, place=place, base=base)
+        else:
+            continue  # It was skipped, and rounds after it stand.
         if isinstance(move, OpenPhase):
             return replace(move, decisions=(*passed, *move.decisions))
-        passed.append(move)
+        passed += [move] if move is not None else []
     end = conclude(study, sharing=sharing)
     beyond = advance_frontier(config, study, end.answer)
     return replace(end, decisions=(*passed, *end.decisions)) if beyond is None else beyond
@@ -195,7 +217,7 @@ def _within_hours(
         return with_cost(config, move, measured)
     if kind == "round_1" and not rounds:
         return _round_1_within_hours(config, study, move, measured=measured)
-    if kind == LATER:
+    if kind == LATER and move.plan.name == round_name(place_of(move.plan)):
         return _later_round_within_hours(config, study, move, sharing=sharing, measured=measured)
     skipped = _is_too_long(config, study, move, measured)
     needed, each = steps_of(move), move.plan.max_train_steps
@@ -209,7 +231,8 @@ def _within_hours(
         judged = rounds[-1]
         close = close_round(config, study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
-    if kind == FRONTIER:
+    if kind == FRONTIER or study.answer is not None:
+        # What an extension adds to rounds that stand is all of it or nothing.
         return _with_before(conclude(study, sharing=sharing), (skipped,))
     if kind == INSTABILITY_PROBE:
         after = _first_round(config, study, sweep=study.phase(SWEEP))

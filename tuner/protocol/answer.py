@@ -7,11 +7,13 @@ candidates. A lower-rate twin is one, and the answer says so when it wins.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from statistics import fmean
 
 from tuner.analysis.best_steps import sign_of
 from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.analysis.transfer import point_key
+from tuner.protocol.joined import ADDED, EXTENDED
 from tuner.protocol.rounds import feasible
 from tuner.protocol.words import json_safe, number, point, steps
 from tuner.records import Answer, Conclude, Decision, PhaseRecord, StudyRecord, TrialRecord
@@ -40,10 +42,18 @@ def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
         sharing=sharing,
     )
     if study.answer is not None and study.answer.best_trial == answer.best_trial:
-        # A study that went on beyond its end keeps its answer, as it was told then.
-        return Conclude(answer=study.answer)
+        if not _is_extended_since_answer(study):
+            # A study that went on beyond its end for a frontier keeps its answer, as it was told then.
+            return Conclude(answer=study.answer)
+        # Its best step is the same, and so is the test score.
+        answer = replace(answer, test_value=study.answer.test_value)
     decision = _decision(study, answer, winner, leaders=leaders)
     return Conclude(answer=answer, decisions=(decision,))
+
+
+def _is_extended_since_answer(study: StudyRecord) -> bool:
+    kinds = [decision.kind for decision in study.decisions if decision.kind in (EXTENDED, "answer")]
+    return kinds[-1:] == [EXTENDED]
 
 
 def leader(phase: PhaseRecord) -> TrialRecord:
@@ -83,8 +93,9 @@ def value_of(trial: TrialRecord) -> float:
 
 def twins(study: StudyRecord) -> list[TrialRecord]:
     """The later rounds' trials at a lower rate than their point's, in the order of the rounds."""
-    numbers = {d.phase: d.numbers["twin"] for d in study.decisions if d.kind == "round_opened" and "twin" in d.numbers}
-    return [t for phase in study.phases for t in phase.trials if t.number == numbers.get(phase.name)]
+    opened = (d for d in study.decisions if d.kind in ("round_opened", ADDED))
+    numbers = {(d.phase, d.numbers.get("twin")) for d in opened}
+    return [t for phase in study.phases for t in phase.trials if (phase.name, t.number) in numbers]
 
 
 def _seed_effects(points: Iterable[list[TrialRecord]]) -> dict[int, float]:

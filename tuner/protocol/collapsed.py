@@ -12,6 +12,7 @@ from typing import Final
 
 from tuner.analysis.instability import ends_like_a_constant, learned
 from tuner.analysis.steps_to_fit import truncate
+from tuner.protocol.joined import open_part
 from tuner.protocol.words import json_safe, number
 from tuner.records import (
     TRAIN_SAMPLE,
@@ -45,7 +46,9 @@ def mark_collapsed(facts: WorkloadFacts, study: StudyRecord) -> EndTrials | None
         if not all(trial.is_ended for trial in phase.trials):
             continue
         outcomes = {trial.trial: trial.outcome for trial in phase.trials if trial.outcome is not None}
-        if found := _collapsed(facts, study, phase, outcomes=outcomes):
+        # What was there before this part joined was judged without it, and stays.
+        here = {trial.trial for trial in phase.trials if trial.phase == open_part(phase)}
+        if found := [each for each in _collapsed(facts, study, phase, outcomes=outcomes) if each in here]:
             named = dict.fromkeys(found, COLLAPSED)
             return EndTrials(phase=phase.name, outcomes=named, decisions=(_decision(facts, phase, found),))
     return None

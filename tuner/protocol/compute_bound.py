@@ -117,6 +117,12 @@ def _length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | s
     )
 
 
+def bought_steps(config: StudyConfig, measured: Measured) -> int | None:
+    """The steps that `limits.run_hours` buy at the measured step time; None if either is unknown."""
+    hours, each = config.limits.run_hours, measured.training_only().seconds_per_step
+    return None if hours is None or each is None else int(hours * SECONDS_PER_HOUR / each)
+
+
 def _bought(config: StudyConfig, measured: Measured, *, hours: float, each: float) -> Length | str:
     """What `run_hours` buy at the measured step time; a stated length beyond that contradicts them."""
     stated, bought = config.budget.production_steps, int(hours * SECONDS_PER_HOUR / each)

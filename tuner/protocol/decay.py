@@ -6,6 +6,7 @@ Each of the best trials' trunks ends in decays of several lengths; the best leng
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 from statistics import fmean
 from typing import Final
@@ -15,6 +16,7 @@ from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import rank_by_best_mean
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import value_of
+from tuner.protocol.joined import is_extended_since, next_part
 from tuner.protocol.rounds import ROUND_1, distinct, feasible
 from tuner.protocol.runs import retuned_decays
 from tuner.protocol.words import json_safe, number, steps
@@ -42,27 +44,37 @@ DECAY_STEPS: Final = "decay_steps"
 
 def retune_decay(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord]) -> Move | None:
     """The next move of the re-tuning; None when it is done, or was not called for."""
-    opened = next((phase for phase in study.phases if phase.plan.kind == "decay"), None)
-    if opened is not None:
-        return None if opened.is_closed else _close(rounds[-1], opened)
+    opened = [phase for phase in study.phases if phase.plan.kind == "decay"]
+    if opened and not opened[-1].is_closed:
+        return _close(rounds[-1], opened[-1])
     was_adjusted = len(rounds) > 1 and feasible(rounds[-1])
     if not was_adjusted or rounds[-1].verdict == "too long" or config.round_1.adjust == "none":
         return None
-    return _open(config, study, base=rounds[-1])
+    if not opened:
+        return _open(config, study, base=rounds[-1], name=DECAY)
+    if opened[-1].plan.max_train_steps < rounds[-1].plan.max_train_steps:
+        # An extension let the budget grow further.
+        return _open(config, study, base=rounds[-1], name=f"{DECAY}.{len(opened) + 1}")
+    if not is_extended_since(study, opened[-1]):
+        return None
+    tried = {trial.spec.schedule.decay_steps for trial in opened[-1].trials}
+    return _open(config, study, base=rounds[-1], name=next_part(opened[-1]), tried=tried)
 
 
 def retuned_length(study: StudyRecord) -> int | None:
     """The decay that was decided on, in updates; None if it was not tuned anew."""
-    chosen = (decision for decision in study.decisions if decision.kind == "decay")
+    chosen = (decision for decision in reversed(study.decisions) if decision.kind == "decay")
     return next((int(decision.numbers["decay_steps"]) for decision in chosen), None)
 
 
-def _open(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) -> OpenPhase | None:
+def _open(
+    config: StudyConfig, study: StudyRecord, *, base: PhaseRecord, name: str, tried: Set[int] = frozenset()
+) -> OpenPhase | None:
     metric, direction = base.plan.eval.metric, base.plan.eval.direction
     curves = {trial.trial: study.curve(trial.trial, VALIDATION, metric) for trial in feasible(base)}
     by_id = {trial.trial: trial for trial in base.trials}
     best = distinct(by_id[trial] for trial in rank_by_best_mean(curves, direction))[:NUM_RETUNED]
-    lengths = retuned_decays(config, best[0].spec)
+    lengths = [length for length in retuned_decays(config, best[0].spec) if length not in tried]
     if not lengths:
         return None
     plans = [(trial, length) for trial in best for length in lengths]
@@ -83,8 +95,8 @@ def _open(config: StudyConfig, study: StudyRecord, *, base: PhaseRecord) -> Open
         f"trials of {base.name} (playbook, Round 1)."
     )
     numbers = {"lengths": [kept, *lengths], "from_trials": [trial.trial for trial in best]}
-    decision = Decision(kind="decay_opened", phase=DECAY, reason=reason, numbers=json_safe(numbers))
-    plan = PhasePlan(name=DECAY, kind="decay", max_train_steps=base.plan.max_train_steps, eval=base.plan.eval)
+    decision = Decision(kind="decay_opened", phase=name, reason=reason, numbers=json_safe(numbers))
+    plan = PhasePlan(name=name, kind="decay", max_train_steps=base.plan.max_train_steps, eval=base.plan.eval)
     return OpenPhase(plan=plan, trials=trials, decisions=(decision,))
 
 
@@ -102,8 +114,10 @@ def _close(base: PhaseRecord, phase: PhaseRecord) -> Move:
     reason = f"The decay {verb} {steps(chosen)} of {steps(phase.plan.max_train_steps)} ({told}); later rounds keep it"
     by_length = [{"decay_steps": length, "mean": means[length]} for length in sorted(means)]
     numbers = {"decay_steps": chosen, "from_decay_steps": kept, "means": by_length}
-    decision = Decision(kind="decay", phase=DECAY, reason=f"{reason} (playbook, Round 1).", numbers=json_safe(numbers))
-    return ClosePhase(phase=DECAY, verdict=f"decay of {steps(chosen)}", reason=f"{reason}.", decisions=(decision,))
+    decision = Decision(
+        kind="decay", phase=phase.name, reason=f"{reason} (playbook, Round 1).", numbers=json_safe(numbers)
+    )
+    return ClosePhase(phase=phase.name, verdict=f"decay of {steps(chosen)}", reason=f"{reason}.", decisions=(decision,))
 
 
 def _means(base: PhaseRecord, phase: PhaseRecord) -> dict[int, float]:

@@ -6,12 +6,15 @@ on how many workers there are, and a crash in between changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import ceil
 
+from tuner.analysis.transfer import point_key
 from tuner.config.schema import StudyConfig
 from tuner.config.spaces import scientific_values
-from tuner.records import AddTrials, Decision, PhaseRecord
+from tuner.protocol.joined import EXTENDED, is_taken_up
+from tuner.records import AddTrials, Decision, Params, PhaseRecord
 
 ADAPTIVE = ("tpe", "gp")
 
@@ -43,16 +46,45 @@ def first_points(config: StudyConfig) -> int:
 
 
 def wanted_points(config: StudyConfig, decisions: Iterable[Decision], phase: str) -> int:
-    """Points that a phase is to have: as the study says, or as limits.study_hours cut them when it was opened."""
-    cut = (
-        decision.numbers.get("num_points") for decision in decisions if (decision.kind, decision.phase) == (CUT, phase)
-    )
-    return next((int(count) for count in cut if count is not None), config.round_1.num_trials)
+    """Points that a phase is to have: as the study says, or as limits.study_hours cut them since it last changed."""
+    wanted = config.round_1.num_trials
+    for decision in decisions:
+        count = decision.numbers.get("num_points")
+        if decision.kind == EXTENDED:
+            wanted = config.round_1.num_trials
+        elif (decision.kind, decision.phase) == (CUT, phase) and count is not None:
+            wanted = int(count)
+    return wanted
 
 
-def next_generation(config: StudyConfig, decisions: Iterable[Decision], phase: PhaseRecord) -> AddTrials | None:
+def given_points(decisions: Iterable[Decision]) -> list[Params]:
+    """The points that the user added, in the order in which they were given."""
+    return [each for decision in decisions if decision.kind == EXTENDED for each in decision.numbers["points"]]
+
+
+def num_drawn(decisions: Sequence[Decision], phase: PhaseRecord) -> int:
+    """Points of a round that came from the whole search space: neither beyond an edge of it nor given by the user."""
+    given = {point_key(each) for each in given_points(decisions)}
+    own = [t for t in phase.trials if not is_taken_up(t) and point_key(t.params) not in given]
+    widened = (d for d in decisions if d.kind == "widened" and d.phase is not None and d.phase.startswith("round_1"))
+    return len(own) - sum(int(decision.numbers["num_points"]) for decision in widened)
+
+
+def searched(config: StudyConfig, decisions: Sequence[Decision], rounds: Sequence[PhaseRecord]) -> PhaseRecord:
+    """The last of the round-1 phases as the search is to see it, under the first one's name, which seeds it (D3).
+
+    A sampler that learns sees every trial; for Halton, which counts, only its own points of the whole space count.
+    """
+    phase, given = rounds[-1], {point_key(each) for each in given_points(decisions)}
+    if is_adaptive(config):
+        return replace(phase, plan=rounds[0].plan)
+    own = tuple(t for t in phase.trials if not is_taken_up(t) and point_key(t.params) not in given)
+    return replace(phase, plan=rounds[0].plan, trials=own[: num_drawn(decisions, phase)])
+
+
+def next_generation(config: StudyConfig, decisions: Sequence[Decision], phase: PhaseRecord) -> AddTrials | None:
     """The next generation of a phase whose trials have all ended; None when it has all that it was to have."""
-    known, wanted = len(phase.trials), wanted_points(config, decisions, phase.name)
+    known, wanted = num_drawn(decisions, phase), wanted_points(config, decisions, phase.name)
     count = min(config.round_1.parallelism, wanted - known)
     if not is_adaptive(config) or count <= 0:
         return None

@@ -57,16 +57,23 @@ def transfer_class(name: str) -> tuple[Transferability, str]:
 
 
 def open_later_round(
-    config: StudyConfig, study: StudyRecord, *, place: int, base: PhaseRecord, item: LaterRound | None = None
+    config: StudyConfig,
+    study: StudyRecord,
+    *,
+    place: int,
+    base: PhaseRecord,
+    item: LaterRound | None = None,
+    again: tuple[str, Length] | None = None,
 ) -> OpenPhase | Decision:
     """Carry the best points of the last round to a longer budget; or the decision that this would measure nothing.
 
-    `item` is the round as far as the study's hours hold it; else it is the one that was asked for.
+    `item` is the round as far as the study's hours hold it; else it is the one that was asked for. `again`: the name
+    and the length of a round that stands and is to be longer.
     """
-    item, name = item or config.later_rounds[place], round_name(place)
+    item, name = item or config.later_rounds[place], round_name(place) if again is None else again[0]
     if not feasible(base):
         return skipped(name, f"no trial of {base.name} was feasible, so that no point reaches it")
-    length = length_of(config, study, place=place, base=base)
+    length = length_of(config, study, place=place, base=base) if again is None else again[1]
     leaders = best_of_each_first([group[0] for group in ranked_points(base)], asked(config))
     best = leaders[: item.num_trials]
     decay = _new_decay(config, study, base, length)
@@ -83,7 +90,7 @@ def open_later_round(
         for order, trial in enumerate(best)
     ]
     longer = length.steps > base.plan.max_train_steps
-    twin = _twin(best[0], trials) if longer and has_twin(config, item) else None
+    twin = twin_of(best[0], trials) if longer and has_twin(config, item) else None
     if place and twin is None and _repeats(base, trials):
         return skipped(name, f"{length.why or 'it is as long'}; it would repeat {base.name}, with no seed that is new")
     opened = _opened(config, base, trials, best=best, length=length)
@@ -108,7 +115,7 @@ def _repeats(base: PhaseRecord, trials: list[TrialPlan]) -> bool:
     return all(trial.spec in measured for trial in trials)
 
 
-def _twin(best: TrialRecord, trials: list[TrialPlan]) -> TrialPlan | None:
+def twin_of(best: TrialRecord, trials: list[TrialPlan]) -> TrialPlan | None:
     """The best point's first seed at half its rate: the best rate tends to fall with the horizon (arXiv:2409.19913)."""
     rate = float(f"{TWIN_RATE * best.spec.learning_rate:.6g}")
     params = {**best.params, "learning_rate": rate}

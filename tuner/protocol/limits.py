@@ -116,7 +116,7 @@ def cost(
 
 def steps_of(move: OpenPhase) -> int:
     """Updates of all trials of a phase, before sharing."""
-    return sum(t.spec.max_train_steps for t in move.trials) or move.num_points * move.plan.max_train_steps
+    return sum(t.spec.max_train_steps for t in move.trials) + move.num_points * move.plan.max_train_steps
 
 
 def cut_round_1(

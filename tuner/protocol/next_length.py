@@ -45,8 +45,8 @@ def round_name(place: int) -> str:
 
 
 def place_of(phase: PhasePlan) -> int:
-    """The place of a later round in `rounds`."""
-    return int(phase.name.removeprefix("round_")) - 2
+    """The place of a later round in `rounds`; one that was run again at another budget is `round_2.2`."""
+    return int(phase.name.removeprefix("round_").partition(".")[0]) - 2
 
 
 def length_of(config: StudyConfig, study: StudyRecord, *, place: int, base: PhaseRecord) -> Length:

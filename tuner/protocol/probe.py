@@ -17,6 +17,7 @@ from tuner.analysis.verdict import CONFOUNDED, BudgetCheck, Verdict, rank_by_bes
 from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import replicas, value_of
 from tuner.protocol.averaged import averaged_of, is_enough, told_choice
+from tuner.protocol.joined import is_extended_since
 from tuner.protocol.rounds import GROWTH, check_round, close_round, distinct, feasible, unjudgeable
 from tuner.protocol.runs import doubled
 from tuner.protocol.widening import widen
@@ -75,6 +76,24 @@ def advance_round_1(config: StudyConfig, study: StudyRecord, *, phase: PhaseReco
 def may_probe(config: StudyConfig) -> bool:
     """Whether a round whose best steps are late may be probed."""
     return config.round_1.adjust in ("probe", "averaged")
+
+
+def probe_again(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> Move | None:
+    """The probe of a round-1 phase that was closed without one, if the study was extended since; its verdict is new."""
+    if not may_probe(config) or not is_extended_since(study, phase):
+        return None
+    probe = next((other for other in study.phases if other.name == probe_name(phase.name)), None)
+    if probe is not None and probe.is_closed:
+        return None
+    check = check_round(config, study, phase=phase)
+    if probe is None:
+        return _open(config, study, phase=phase, check=check) if check.verdict == CONFOUNDED else None
+    move = _close(config, study, phase=phase, probe=probe)
+    if not isinstance(move, ClosePhase):
+        return move
+    settled = _settled(check, replace(probe, verdict=move.verdict, reason=move.reason))
+    judged = close_round(config, study, phase=phase, check=settled)
+    return replace(move, decisions=(*move.decisions, *judged.decisions))
 
 
 def _open(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord, check: BudgetCheck) -> OpenPhase:

@@ -11,6 +11,7 @@ from typing import Final
 from tuner.config.scales import share_of
 from tuner.config.schema import Dimension, StudyConfig
 from tuner.protocol.answer import leader, value_of
+from tuner.protocol.joined import open_part
 from tuner.protocol.limits import is_widening_cut
 from tuner.protocol.rounds import CITED, ROUND_1, feasible
 from tuner.protocol.scientific import why_not_widened
@@ -48,8 +49,9 @@ def num_extra_points(config: StudyConfig) -> int:
 def widen(config: StudyConfig, study: StudyRecord, *, phase: PhaseRecord) -> AddTrials | None:
     """A few points beyond the edge that the best point of round 1 lies on; None if it does not, or it was done."""
     is_done = any(decision.kind == "widened" and decision.phase == phase.name for decision in study.decisions)
-    # What follows the round was decided from the points that it had.
-    is_done = is_done or study.phases[-1].name != phase.name or is_widening_cut(study, phase.name)
+    # What follows the round was decided from the points that it had; what joined it may lie anywhere.
+    is_done = is_done or study.phases[-1].name != phase.name or open_part(phase) != phase.name
+    is_done = is_done or is_widening_cut(study, phase.name)
     if phase.name != ROUND_1 or is_done or not may_widen(config) or not feasible(phase):
         return None
     space, best = space_of(config, study.decisions), leader(phase)

@@ -103,7 +103,8 @@ def _phase_findings(study: Inspection) -> Iterator[Finding]:
             yield Finding(subject=subject, problem=f"is closed with trials that have not ended: {told}", remedy=RESTORE)
         if not phase.is_closed and state in ("finished", "no_answer"):
             yield Finding(subject=subject, problem=f"is open, but the study is {state}", remedy=RESTORE)
-    if (state == "finished") != (answer is not None):
+    # One that goes on after its end, for a frontier or an extension, keeps the answer that it had.
+    if (answer is None and state == "finished") or (answer is not None and state == "no_answer"):
         told = "finished without an answer" if answer is None else f"{state} with an answer"
         yield Finding(subject="the study", problem=f"is {told}", remedy=RESTORE)
 

@@ -64,7 +64,7 @@ def apply(connection: Connection, study: int, move: Move) -> list[str]:
                 update(studies).where(studies.c.id == study).values(state="no_answer", reason=move.reason)
             )
             gone = _close_without_answer(connection, study, move)
-    _add_decisions(connection, study, move.decisions)
+    add_decisions(connection, study, move.decisions)
     return gone
 
 
@@ -192,7 +192,8 @@ def _truncate(connection: Connection, trial: int, step: int) -> list[str]:
     return checkpoints.delete_beyond(connection, trial, step)
 
 
-def _add_decisions(connection: Connection, study: int, made: Iterable[Decision]) -> None:
+def add_decisions(connection: Connection, study: int, made: Iterable[Decision]) -> None:
+    """Append decisions to a study's."""
     first = connection.execute(
         select(func.count()).select_from(decisions).where(decisions.c.study_id == study)
     ).scalar_one()

@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from tuner.config.canonical import config_to_json
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.generations import searched
+from tuner.protocol.grown import joining_trials
+from tuner.protocol.joined import joined, joined_name
 from tuner.protocol.measured import Measured
-from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
 from tuner.protocol.words import why_no_weights
 from tuner.records import (
@@ -28,6 +31,7 @@ from tuner.records import (
     Wait,
     WorkloadFacts,
 )
+from tuner.storage.extending import extend
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
 from tuner.trials.facts import stored_facts
@@ -44,6 +48,8 @@ class Planner:
         self._store, self._lease, self._config, self._mirror, self._warn = store, lease, config, mirror, warn
         self._facts: WorkloadFacts | None = None
         self._sharing = "exact"
+        self.extension: tuple[Decision, ...] = ()
+        """What `tuner extend` decided; committed once a worker has found the data to be those of the study."""
         self.num_workers = 1
         """How many workers share what is to come."""
         # Earlier runs by their workers' accounts, this one by the clock.
@@ -57,12 +63,16 @@ class Planner:
         """Whether no decision holds the workload's facts yet; a worker will tell them."""
         if self._facts is None:
             self._facts = stored_facts(self.record())
-        return self._facts is None
+        return self._facts is None or bool(self.extension)
 
     def learn(self, facts: WorkloadFacts, sharing: str) -> None:
         """Facts as a worker measured them; those of a committed decision bind (D8)."""
-        if self.needs_facts():
+        if self.needs_facts() and self._facts is None:
             self._facts = facts
+        if self.extension:
+            config, decisions = config_to_json(self._config), self.extension
+            self._store.patience.work(lambda: extend(self._store, self._lease, config=config, decisions=decisions))
+            self.extension = ()
         if sharing != "exact":
             self._sharing = sharing
 
@@ -123,11 +133,17 @@ class Planner:
         return replace(move, answer=replace(move.answer, sharing=sharing), decisions=decisions)
 
     def _with_points(self, move: OpenPhase | AddTrials, record: StudyRecord) -> Move:
-        """The move with the points that it asks the search for."""
+        """The move with the points that it asks the search for, after those that it has."""
         assert self._facts is not None
-        phase = PhaseRecord(plan=move.plan) if isinstance(move, OpenPhase) else record.phase(move.phase)
-        space = space_of(self._config, (*record.decisions, *move.decisions))
+        view, space = joined(record), space_of(self._config, (*record.decisions, *move.decisions))
+        name = joined_name(move.plan.name if isinstance(move, OpenPhase) else move.phase)
+        rounds = [phase for phase in view.phases if phase.plan.kind == "round_1"]
+        if not any(phase.name == name for phase in rounds):
+            assert isinstance(move, OpenPhase)
+            rounds = [PhaseRecord(plan=move.plan)]
         within = move.within if isinstance(move, AddTrials) else {}
-        points = propose(self._config, space, phase, num_points=move.num_points, within=within)
-        trials = round_trials(self._config, self._facts, phase.plan, points, first=len(phase.trials))
-        return replace(move, trials=trials, num_points=0)
+        past = rounds[-1] if within else searched(self._config, view.decisions, rounds)
+        points = propose(self._config, space, past, num_points=move.num_points, within=within)
+        first = len(record.phase(move.phase).trials) if isinstance(move, AddTrials) else 0
+        trials = joining_trials(self._config, self._facts, rounds, points, first=first + len(move.trials))
+        return replace(move, trials=(*move.trials, *trials), num_points=0)
