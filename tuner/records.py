@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
 
 Json = Any
 Value = float | int | str | bool | None
@@ -228,8 +227,22 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AveragedBest:
+    """The best evaluation of a run's averaged weights, over `horizon` updates, at `step`; and their test score."""
+
+    horizon: int
+    step: int
+    value: float
+    test_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the study found. `trial` produced `best_value` at `best_step` of `max_train_steps`."""
+    """What the study found. `best_trial` produced `best_value` at `best_step` of `max_train_steps`.
+
+    All of that is of the weights themselves, and so is `test_value`. `averaged` are the trial's best averaged weights,
+    if those are better on validation: then they are the model that the study hands out.
+    """
 
     max_train_steps: int
     verdict: str
@@ -240,6 +253,12 @@ class Answer:
     params: dict[str, Value]
     sharing: str
     test_value: float | None = None
+    averaged: AveragedBest | None = None
+
+    @property
+    def weights(self) -> str:
+        """The better weights of the best trial: "raw" or "averaged_<horizon>"."""
+        return "raw" if self.averaged is None else f"averaged_{self.averaged.horizon}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,31 +389,3 @@ class GiveUp:
 
 
 Move = OpenPhase | AddTrials | RaiseTarget | EndTrials | ClosePhase | Wait | Conclude | GiveUp
-R = TypeVar("R")
-
-
-def to_json(record: Any) -> str:
-    """Canonical JSON of a record: sorted keys, no spaces, floats by repr, NaN refused."""
-    return json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def from_json(cls: type[R], text: str) -> R:
-    """The record that `to_json` wrote."""
-    record: R = _build(cls, json.loads(text))
-    return record
-
-
-def _build(hint: Any, data: Any) -> Any:
-    if is_dataclass(hint):
-        hints, known = get_type_hints(hint), {f.name for f in fields(hint)}
-        return hint(**{key: _build(hints[key], value) for key, value in data.items() if key in known})  # type: ignore[operator]
-    origin = get_origin(hint)
-    if origin in (UnionType, Union):
-        if data is None:
-            return None
-        records = [part for part in get_args(hint) if part is not NoneType and is_dataclass(part)]
-        return _build(records[0], data) if records and isinstance(data, dict) else data
-    if origin is tuple:
-        parts = get_args(hint)
-        return tuple(_build(parts[0], item) for item in data) if len(parts) == 2 and parts[1] is ... else tuple(data)
-    return data

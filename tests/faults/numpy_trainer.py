@@ -48,6 +48,7 @@ class Copied:
 
     global_step: int
     weights: Vector
+    kind: str = "weights"
 
 
 class ToyRun:
@@ -93,12 +94,15 @@ class ToyRun:
     def copy_weights(self) -> Copied:
         return Copied(self.global_step, self._weights)
 
+    def copy_averaged(self, horizon: int) -> Copied:
+        return Copied(self.global_step, self._averages[str(horizon)], kind="averaged")
+
     def save_full(self, path: Path) -> SavedFile:
         state = {"weights": self._weights, "velocity": self._velocity, "norm": np.array([self._norm])}
         return self._save(path, state | self._averages, global_step=self.global_step, kind="full")
 
     def save_weights(self, path: Path, weights: Copied) -> SavedFile:
-        return self._save(path, {"weights": weights.weights}, global_step=weights.global_step, kind="weights")
+        return self._save(path, {"weights": weights.weights}, global_step=weights.global_step, kind=weights.kind)
 
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         state, (kind, step, key) = read_toy(path, sha256)

@@ -143,7 +143,8 @@ def require_sound(home: Path, *, every: int) -> None:
 
 
 def _require_cadence(connection: sqlite3.Connection) -> None:
-    from tuner.records import RunSpec, from_json
+    from tuner.records import RunSpec
+    from tuner.storage.record_json import from_json
 
     steps: dict[int, dict[tuple[str, str], list[int]]] = defaultdict(lambda: defaultdict(list))
     rows = "select trial_id, split, metric, global_step from tuner_evals where split != 'test' order by 1, 2, 3, 4"

@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tuner.analysis.best_steps import best
-from tuner.records import TRAIN_SAMPLE, VALIDATION, Evaluation, OptimizerSpec, Outcome, RunSpec, ScheduleSpec, to_json
+from tuner.records import TRAIN_SAMPLE, VALIDATION, Evaluation, OptimizerSpec, Outcome, RunSpec, ScheduleSpec
+from tuner.storage.record_json import to_json
 from tuner.storage.store import Claim, NewCheckpoint, Progress, Store
 from tuner.training.schedule import kept_steps, learning_rates
 

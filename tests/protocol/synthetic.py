@@ -44,8 +44,8 @@ from tuner.records import (
     TrialRecord,
     Wait,
     WorkloadFacts,
-    to_json,
 )
+from tuner.storage.record_json import to_json
 
 FACTS = WorkloadFacts(
     num_train_examples=1000,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, text
 
+from tuner.analysis.averages import averaged_split
+from tuner.analysis.best_averaged import best_averaged
 from tuner.records import (
     TRAIN_SAMPLE,
     VALIDATION,
@@ -62,6 +64,12 @@ def make_plan(name: str = "round_1", *, steps: int = 100, fit: float | None = No
         fit=None if fit is None else FitRule("loss", fit),
         stop_when_dominated=fit is not None,
     )
+
+
+def averaged_plan(*horizons: int, **changes: Any) -> PhasePlan:
+    """A plan whose evaluations measure averages too."""
+    plan = make_plan(**changes)
+    return replace(plan, eval=replace(plan.eval, averaged_horizons=horizons))
 
 
 def make_move(specs: Sequence[RunSpec], plan: PhasePlan | None = None) -> OpenPhase:
@@ -128,20 +136,27 @@ class FakeWorker:
         loss: Callable[[int], float] = lambda step: 10.0 - step / 100,
         checkpoints: Sequence[int] = (),
         keep: Sequence[int] = (),
+        averages: Mapping[int, Callable[[int], float]] | None = None,
     ) -> FakeWorker:
         """Train to `until`: evaluations at the trial's own steps, weights at each new best, full state as told."""
         for step in range(self.step + 1, until + 1):
             self.step = step
             if step in self.spec.eval_steps():
-                self.evaluate(loss(step))
+                self.evaluate(loss(step), averages)
                 if self.claim.phase.fit is None and self.record().best_step == step:
                     self.save("weights", keep=keep)
+                if averages and self.best_averaged_step() == step:
+                    self.save("averaged", keep=keep)
             if step in checkpoints:
                 self.save("full", keep=keep)
         return self
 
-    def evaluate(self, loss: float) -> None:
+    def evaluate(self, loss: float, averages: Mapping[int, Callable[[int], float]] | None = None) -> None:
         rows = [Evaluation(self.step, split, "loss", loss) for split in (TRAIN_SAMPLE, VALIDATION)]
+        rows += [
+            Evaluation(self.step, averaged_split(horizon), "loss", averaged(self.step))
+            for horizon, averaged in (averages or {}).items()
+        ]
         self.store.record_evaluation(self.lease, rows, eval_key=self.eval_key, progress=self.progress())
 
     def save(self, kind: Any, *, keep: Sequence[int] = (), save_total_limit: int = 1) -> Path:
@@ -184,6 +199,16 @@ class FakeWorker:
 
     def steps(self, split: str = VALIDATION) -> list[int]:
         return [row.global_step for row in self.store.evaluations(self.trial) if row.split == split]
+
+    def best_averaged_step(self) -> int | None:
+        rows = self.store.evaluations(self.trial)
+        spec = self.claim.phase.eval
+        curves = {
+            horizon: tuple((row.global_step, row.value) for row in rows if row.split == averaged_split(horizon))
+            for horizon in spec.averaged_horizons
+        }
+        found = best_averaged(curves, spec.direction)
+        return None if found is None else found.step
 
     def kept(self, kind: str) -> list[int]:
         return [file.global_step for file in self.store.checkpoints(self.trial) if file.kind == kind]

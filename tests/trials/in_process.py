@@ -86,14 +86,17 @@ class NothingWatches:
 class Study:
     """One open phase whose trials this process runs."""
 
-    def __init__(self, home: Path, *specs: RunSpec, workload: Any = None, **execution: Any) -> None:
+    def __init__(
+        self, home: Path, *specs: RunSpec, workload: Any = None, horizons: tuple[int, ...] = (), **execution: Any
+    ) -> None:
         self.store = Store.open(None, home)
         self.config = config_of(**execution)
         self.warnings: list[str] = []
+        self.eval = replace(EVAL, averaged_horizons=horizons)
         self.workload = workload or Points()
         self.store.create_study("x", config=config_to_json(self.config), folder=str(home), command="tuner run x.yaml")
         self.planner: Lease = self.store.acquire_planner("x", ME)
-        plan = PhasePlan(name="round_1", kind="round_1", max_train_steps=SPEC.max_train_steps, eval=EVAL)
+        plan = PhasePlan(name="round_1", kind="round_1", max_train_steps=SPEC.max_train_steps, eval=self.eval)
         trials = tuple(TrialPlan(number=number, params={}, spec=spec) for number, spec in enumerate(specs or (SPEC,)))
         self.store.apply(self.planner, OpenPhase(plan=plan, trials=trials))
         self.bench = self.new_bench()

@@ -117,6 +117,7 @@ def _origin(study: StudyRecord, found: Answer) -> str:
 def answer_lines(study: StudyRecord) -> list[str]:
     """The answer in a few lines; the best so far, marked as such, while there is none."""
     from tuner.report.answer_caveats import later_round
+    from tuner.report.best_weights import best_weights_text
     from tuner.report.so_far import NOT_JUDGED, answer_so_far
     from tuner.report.wording import Lengths, number, params_text
 
@@ -130,6 +131,7 @@ def answer_lines(study: StudyRecord) -> list[str]:
             f"verdict on the budget of round 1: {found.verdict}{later}",
             f"with {params_text(found.params)}",
             f"{found.metric} {number(found.best_value)} at step {found.best_step:,} of trial {found.best_trial}{test}",
+            *filter(None, (best_weights_text(study, found),)),
             f"sharing: {found.sharing}",
         ]
     best = answer_so_far(study)

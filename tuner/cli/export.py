@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,17 @@ import typer
 from tuner.cli.options import DEFAULT_HOME, HomeOption, StorageOption, StudyName
 
 if TYPE_CHECKING:
-    from tuner.records import StudyRecord, TrialRecord
+    from tuner.records import AveragedBest, StudyRecord, TrialRecord
     from tuner.storage.store import Store, StoredCheckpoint
 
 CARD = "README.md"
+
+
+class Weights(StrEnum):
+    """Which weights of a trial are written."""
+
+    raw = "raw"
+    averaged = "averaged"
 
 
 def export_command(
@@ -24,6 +32,14 @@ def export_command(
     trial: Annotated[
         int | None,
         typer.Option("--trial", help="Export this trial's best step instead of the answer's.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(
+            "--weights",
+            help="Its own weights, or their averages along the run; left out: the better on validation.",
+            show_default=False,
+        ),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     storage: StorageOption = None,
@@ -35,7 +51,7 @@ def export_command(
 
     \b
     tuner export quickstart my-model
-    tuner export quickstart my-model --trial 12
+    tuner export quickstart my-model --trial 12 --weights raw
     """
     from tuner.cli.choice import chosen_answer, named_trial
     from tuner.cli.console import warn
@@ -49,11 +65,39 @@ def export_command(
         chosen = named_trial(study, chosen_answer(study).best_trial if trial is None else trial)
         if trial is None and study.answer is None:
             warn(f"{name} is {study.state}, without an answer: trial {chosen.trial} is only the best so far")
-        _export(store, study, trial=chosen, folder=folder)
-    print(plain(f"{folder}: trial {chosen.trial} at step {chosen.best_step:,}; {folder / CARD} says how to load it"))
+        averaged = _averaged(study, chosen, weights)
+        _export(store, study, trial=chosen, averaged=averaged, folder=folder)
+    step = chosen.best_step if averaged is None else averaged.step
+    what = "" if averaged is None else f", weights averaged over about {averaged.horizon:,} updates"
+    print(plain(f"{folder}: trial {chosen.trial} at step {step:,}{what}; {folder / CARD} says how to load it"))
 
 
-def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Path) -> None:
+def _averaged(study: StudyRecord, trial: TrialRecord, weights: Weights | None) -> AveragedBest | None:
+    """The trial's best averaged weights, if they are asked for or better; with the test score if they have one.
+
+    Raises:
+        StudyError: they are asked for, and the trial has none.
+    """
+    from tuner.analysis.best_averaged import best_averaged_of, better_averaged_of
+    from tuner.errors import StudyError
+
+    if weights is Weights.raw:
+        return None
+    found = better_averaged_of(study, trial) if weights is None else best_averaged_of(study, trial)
+    if found is None and weights is Weights.averaged:
+        raise StudyError(
+            f"--weights=averaged: trial {trial.trial} of {study.name} measured no averaged weights; export its own "
+            "with --weights raw, or run a study under another name with evaluation.averaged_horizons"
+        )
+    answer = study.answer
+    if answer is not None and answer.best_trial == trial.trial and answer.averaged is not None:
+        return answer.averaged
+    return found
+
+
+def _export(
+    store: Store, study: StudyRecord, *, trial: TrialRecord, averaged: AveragedBest | None, folder: Path
+) -> None:
     from tuner.cli.new_folder import new_folder
     from tuner.config.canonical import config_from_json
     from tuner.report.model_card import Exported, model_card
@@ -63,7 +107,7 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
 
     row = store.study(study.name)
     config = config_from_json(row.config)
-    checkpoint = _checkpoint(store, study, trial)
+    checkpoint = _checkpoint(store, study, trial, averaged=averaged)
     weights = _readable(store, checkpoint, others=_others(study))
     merges = _merges(store, study)
     with new_folder(folder) as beside:
@@ -74,6 +118,7 @@ def _export(store: Store, study: StudyRecord, *, trial: TrialRecord, folder: Pat
             study=study,
             config=config,
             trial=trial,
+            averaged=averaged,
             evaluations=store.evaluations(trial.trial),
             sharing=_sharing(store, trial.trial),
             weights_digest=digest_of(weights),
@@ -95,7 +140,9 @@ def _merges(store: Store, study: StudyRecord) -> Sequence[tuple[str, str]]:
     return kept_merges(store.paths.data, facts.tokenizer_digest)
 
 
-def _checkpoint(store: Store, study: StudyRecord, trial: TrialRecord) -> StoredCheckpoint:
+def _checkpoint(
+    store: Store, study: StudyRecord, trial: TrialRecord, *, averaged: AveragedBest | None
+) -> StoredCheckpoint:
     """The row of the trial's best weights, whose file is there.
 
     Raises:
@@ -107,10 +154,12 @@ def _checkpoint(store: Store, study: StudyRecord, trial: TrialRecord) -> StoredC
     others = _others(study)
     if trial.best_step is None:
         raise StudyError(f"trial {trial.trial} of {study.name} has no evaluation yet; {others}")
-    found = store.best_checkpoint(trial.trial)
+    found = store.best_checkpoint(trial.trial, averaged=averaged is not None)
     if found is None:
         why = why_no_weights(trial)
-        raise StudyError(f"no weights of step {trial.best_step:,} of trial {trial.trial} were kept ({why}); {others}")
+        what, step = ("weights", trial.best_step) if averaged is None else ("averaged weights", averaged.step)
+        own = "" if averaged is None else "; `--weights raw` takes its own"
+        raise StudyError(f"no {what} of step {step:,} of trial {trial.trial} were kept ({why}){own}; {others}")
     path = store.paths.resolve(found.path)
     if not path.is_file():
         raise StudyError(

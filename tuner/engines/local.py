@@ -130,12 +130,15 @@ class LocalEngine:
 
     def _test_rows(self, move: Conclude) -> tuple[Evaluation, ...]:
         """The test score of the chosen model, unless a study that went on kept its answer: it has one."""
-        return () if move.answer.test_value is not None else self._score(move.answer.best_trial)
+        if move.answer.test_value is not None:
+            return ()
+        averaged = move.answer.averaged
+        return self._score(Score(move.answer.best_trial, None if averaged is None else averaged.horizon))
 
-    def _score(self, trial: int) -> tuple[Evaluation, ...]:
+    def _score(self, score: Score) -> tuple[Evaluation, ...]:
         """Have any worker score the chosen checkpoint; ask another if that one dies, but not for ever."""
         self._test = None
-        asked, num_deaths = self._pool.tell_any(Score(trial)), 0
+        asked, num_deaths = self._pool.tell_any(score), 0
         while self._test is None:
             self._listen()
             if self._test is None and not self._pool.has(asked):
@@ -143,7 +146,7 @@ class LocalEngine:
                 if num_deaths >= MAX_SCORING_DEATHS:
                     self._observer.warned(f"{num_deaths} workers died while they scored the test set")
                     return ()
-                asked = self._pool.tell_any(Score(trial))
+                asked = self._pool.tell_any(score)
         return self._test
 
     def _listen(self) -> bool:

@@ -29,17 +29,21 @@ def checkpoint_bytes(config: StudyConfig, plan: Sequence[PlannedPhase]) -> int |
     """The most that all checkpoints of a study may take together; None where the model is not known before it is built.
 
     A rate of the sweep keeps its newest state; a trial of a round its fork points, the states reserved for decays to be
-    tuned anew, and the best weights at or before each of them.
+    tuned anew, and the best weights, averaged ones too, at or before each of them.
     """
     if not isinstance(config.workload, CausalLMWorkload):
         return None
     parameters = num_parameters(config.workload)
     full = parameters * BYTES_PER_WEIGHT * (1 + STATES_PER_WEIGHT[config.training.optimizer])
     weights = parameters * BYTES_PER_WEIGHT
+    num_averages = len(config.evaluation.averaged_horizons)
     reserved = len(config.round_1.decay_shares) if config.round_1.adjust != "none" else 0
     total = 0
     for phase in plan:
         states = (1 if phase.name == SWEEP else KEPT_STATES + reserved) + config.execution.save_total_limit - 1
-        num_weights = 0 if phase.name == SWEEP else states + 1
-        total += phase.max_trials * ((states + FILES_BEING_REPLACED) * full + num_weights * weights)
+        num_states, num_weights = states + FILES_BEING_REPLACED, 0 if phase.name == SWEEP else states + 1
+        if phase.name != SWEEP and num_averages:
+            # Each state holds every average, and the best averaged weights are kept beside the best weights.
+            num_weights += num_averages * num_states + num_weights
+        total += phase.max_trials * (num_states * full + num_weights * weights)
     return total

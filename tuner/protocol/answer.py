@@ -1,7 +1,8 @@
 """The answer: the best trial of all rounds, and the budget of the phase that produced it.
 
 Points are compared by their means over seeds; a lucky seed does not make a point. Probes only measure: they are no
-candidates. A lower-rate twin is one, and the answer says so when it wins.
+candidates. A lower-rate twin is one, and the answer says so when it wins. Trials, steps and budgets are compared by the
+weights themselves; only then may the best trial's averaged weights be the model that is handed out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
+from tuner.analysis.best_averaged import better_averaged_of
 from tuner.analysis.best_steps import sign_of
 from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.analysis.transfer import point_key
@@ -38,6 +40,7 @@ def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
         metric=winner.plan.eval.metric,
         params=dict(best.params),
         sharing=sharing,
+        averaged=better_averaged_of(study, best),
     )
     if study.answer is not None and study.answer.best_trial == answer.best_trial:
         # A study that went on beyond its end keeps its answer, as it was told then.
@@ -110,7 +113,8 @@ def _decision(
         f"{answer.metric} {number(answer.best_value)} at step {answer.best_step:,} of {answer.max_train_steps:,}, from "
         f"{winner.name} with {point(answer.params)}; {_about_later(winner, leaders, later=later)}"
         f"{_about_twins(study, answer)}; "
-        f"seed deviation {'unknown' if deviation is None else number(deviation)}; round 1's budget: {answer.verdict}."
+        f"seed deviation {'unknown' if deviation is None else number(deviation)}; round 1's budget: {answer.verdict}"
+        f"{_about_averaged(answer)}."
     )
     numbers = {
         "best_by_phase": {phase.name: value_of(trial) for phase, trial in leaders},
@@ -119,6 +123,16 @@ def _decision(
         "best_trial": answer.best_trial,
     }
     return Decision(kind="answer", phase=winner.name, reason=reason, numbers=json_safe(numbers))
+
+
+def _about_averaged(answer: Answer) -> str:
+    best = answer.averaged
+    if best is None:
+        return ""
+    return (
+        f"; its weights averaged over about {steps(best.horizon)} do better on validation, {number(best.value)} at "
+        f"step {best.step:,}: they are the model"
+    )
 
 
 def _about_twins(study: StudyRecord, answer: Answer) -> str:

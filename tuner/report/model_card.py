@@ -10,8 +10,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.analysis.averages import averaged_split
 from tuner.config.schema import CausalLMWorkload, StudyConfig
-from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, Evaluation, RunSpec, ScheduleSpec, StudyRecord, TrialRecord
+from tuner.records import (
+    TEST,
+    TRAIN_SAMPLE,
+    VALIDATION,
+    AveragedBest,
+    Evaluation,
+    RunSpec,
+    ScheduleSpec,
+    StudyRecord,
+    TrialRecord,
+)
+from tuner.report.best_weights import best_weights_text
 from tuner.report.plain import plain
 from tuner.report.so_far import answer_so_far
 from tuner.report.wording import Lengths, number, outcome_text, params_text, value_text
@@ -26,12 +38,14 @@ CONDITIONS = ("workload", "training")
 class Exported:
     """A trial's best checkpoint with all that its card tells.
 
-    `evaluations` are the trial's; `weights_digest` is of the exported weights, `loading` the Python that reads them.
+    `averaged` says which averaged weights, if not its own. `evaluations` are the trial's; `weights_digest` is of the
+    exported weights, `loading` the Python that reads them.
     """
 
     study: StudyRecord
     config: StudyConfig
     trial: TrialRecord
+    averaged: AveragedBest | None
     evaluations: tuple[Evaluation, ...]
     sharing: str
     weights_digest: str
@@ -77,9 +91,12 @@ def _front_matter(config: StudyConfig) -> str:
 
 def _opening(exported: Exported) -> str:
     trial, found = exported.trial, answer_so_far(exported.study)
-    lengths = Lengths.of(exported.study)
+    lengths, averaged = Lengths.of(exported.study), exported.averaged
+    what, step = ("The weights", trial.best_step or 0)
+    if averaged is not None:
+        what, step = f"The weights averaged over about {averaged.horizon:,} updates, as they were", averaged.step
     lines = [
-        f"The weights after {lengths.text(trial.best_step or 0)}, the best step of trial {trial.trial} "
+        f"{what} after {lengths.text(step)}, the best step of trial {trial.trial} "
         f"({code(trial.phase)}, {code(outcome_text(trial))}), trained for {lengths.text(trial.spec.max_train_steps)}."
     ]
     if found is None:
@@ -90,6 +107,8 @@ def _opening(exported: Exported) -> str:
         lines.append("The study is unfinished: this is the best so far, not its answer.")
     else:
         lines.append("This is the study's answer.")
+    if found is not None and found.best_trial == trial.trial and (told := best_weights_text(exported.study, found)):
+        lines.append(f"Of this trial's weights, {told}.")
     if found is not None:
         lines.append(f"Verdict on the step budget of round 1: **{found.verdict}**.")
     if exported.config.description:
@@ -118,15 +137,21 @@ def _using(config: StudyConfig) -> list[str]:
 def _metrics(exported: Exported) -> list[tuple[str, str, str]]:
     rows = []
     for split, words in SPLIT_WORDS.items():
-        values = {
-            row.metric: row.value
-            for row in exported.evaluations
-            if row.split == split and row.global_step == exported.trial.best_step
-        }
+        values = _values(exported, split)
         rows += [(words, code(metric), number(value)) for metric, value in sorted(values.items())]
         if not values:
             rows.append((words, "–", "not measured"))
     return rows
+
+
+def _values(exported: Exported, split: str) -> dict[str, float]:
+    """The metrics of the exported weights on a split: of averaged ones validation, and the objective's test score."""
+    averaged, step = exported.averaged, exported.trial.best_step
+    if averaged is not None:
+        if split == TEST and averaged.test_value is not None:
+            return {exported.study.phase(exported.trial.phase).plan.eval.metric: averaged.test_value}
+        split, step = (averaged_split(averaged.horizon), averaged.step) if split == VALIDATION else ("", step)
+    return {row.metric: row.value for row in exported.evaluations if (row.split, row.global_step) == (split, step)}
 
 
 def _choice(exported: Exported) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
@@ -55,6 +56,8 @@ def answer_fields(answer: Answer | None) -> dict[str, Any] | None:
         "metric": answer.metric,
         "params": dict(answer.params),
         "sharing": answer.sharing,
+        "weights": answer.weights,
+        "averaged": None if answer.averaged is None else asdict(answer.averaged),
     }
 
 

@@ -13,7 +13,10 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from tuner.analysis.averages import averaged_split
+from tuner.analysis.best_averaged import best_averaged
 from tuner.errors import HomeError
+from tuner.records import AveragedBest, Curve
 from tuner.storage.checkpoints import WITHOUT_MODEL
 from tuner.storage.findings import Check, Finding, check
 from tuner.storage.inspection import Inspection
@@ -115,12 +118,29 @@ def _need_findings(study: Inspection, trial: Row[Any], usable: list[StoredCheckp
     if trial.outcome != "complete" or study.plan(trial).kind in WITHOUT_MODEL:
         return
     within_reach = (*study.of_trial(trial.id), *study.pinned_by(trial.id))
-    kept = {file.id for file in within_reach if file.global_step == trial.best_step}
-    if not kept and trial.forked_from_step is not None and trial.best_step <= trial.forked_from_step:
-        return  # It lies in a past shared with a run that kept no weights there: nothing was lost.
-    if not any(file.id in kept for file in usable):
-        problem = f"the weights of its best step, {trial.best_step:,}, are not there"
-        yield Finding(subject=f"trial {trial.id}", problem=problem, remedy=_RETRAIN)
+    needed = [("weights", trial.best_step, {f.id for f in within_reach if f.kind != "averaged"})]
+    if (averaged := _best_averaged(study, trial)) is not None:
+        needed.append(("averaged weights", averaged.step, {f.id for f in within_reach if f.kind == "averaged"}))
+    for what, step, reached in needed:
+        kept = {file.id for file in within_reach if file.global_step == step} & reached
+        if not kept and trial.forked_from_step is not None and step <= trial.forked_from_step:
+            continue  # It lies in a past shared with a run that kept no weights there: nothing was lost.
+        if not any(file.id in kept for file in usable):
+            problem = f"the {what} of its best step, {step:,}, are not there"
+            yield Finding(subject=f"trial {trial.id}", problem=problem, remedy=_RETRAIN)
+
+
+def _best_averaged(study: Inspection, trial: Row[Any]) -> AveragedBest | None:
+    spec = study.plan(trial).eval
+    curves: dict[int, Curve] = {
+        horizon: tuple(
+            (row.global_step, row.value)
+            for row in study.evals.get(trial.id, ())
+            if (row.split, row.metric) == (averaged_split(horizon), spec.metric)
+        )
+        for horizon in spec.averaged_horizons
+    }
+    return best_averaged(curves, spec.direction)
 
 
 def _rework(study: Inspection, usable: list[StoredCheckpoint]) -> Iterator[str]:

@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, and_, delete, insert, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from tuner.records import Curve, Direction
+from tuner.analysis.best_averaged import best_averaged
+from tuner.records import Curve, EvalSpec
+from tuner.storage import evaluations
 from tuner.storage.clock import timestamp
 from tuner.storage.rows import NewCheckpoint, StoredCheckpoint, checkpoint_of
 from tuner.storage.tables import checkpoints, pins
@@ -56,8 +58,20 @@ def within_reach(connection: Connection, trial: int) -> tuple[StoredCheckpoint, 
 
 def weights_at(connection: Connection, trial: int, step: int | None) -> list[StoredCheckpoint]:
     """The files within the trial's reach that hold its weights at `step`; first those of weights alone."""
-    files = [file for file in within_reach(connection, trial) if file.global_step == step]
+    files = [file for file in within_reach(connection, trial) if file.global_step == step and file.kind != "averaged"]
     return sorted(files, key=lambda file: (file.kind != "weights", file.trial != trial, -file.id))
+
+
+def best_averaged_files(connection: Connection, trial: int, spec: EvalSpec) -> list[StoredCheckpoint]:
+    """The files within the trial's reach that hold its best averaged weights.
+
+    One that was kept at that step is of the horizon that was best by then, which is the best of all: no other is named.
+    """
+    found = best_averaged(evaluations.averaged(connection, trial, spec), spec.direction)
+    if found is None:
+        return []
+    files = [file for file in within_reach(connection, trial) if file.kind == "averaged"]
+    return sorted((f for f in files if f.global_step == found.step), key=lambda file: (file.trial != trial, -file.id))
 
 
 def of_recipe(connection: Connection, static_digest: str, *, until: int) -> tuple[StoredCheckpoint, ...]:
@@ -96,13 +110,13 @@ def retain(
     *,
     keep_steps: Collection[int],
     num_newest: int,
-    objective: Curve,
-    direction: Direction,
+    measured: EvalSpec,
 ) -> list[str]:
     """Drop what is no longer needed of a trial's own checkpoints; the paths to unlink.
 
     Kept are: the `num_newest` newest full states and those at `keep_steps`; the weights that are the best at or before
-    each of them, so that a resume finds its best so far; the weights of the best step; and whatever is pinned.
+    each of them, so that a resume finds its best so far; the weights of the best step; averaged ones in the same way;
+    and whatever is pinned.
     """
     from tuner.analysis.best_steps import best  # numpy stays unloaded where nothing is written
 
@@ -113,13 +127,17 @@ def retain(
     kept_full = [
         file for file in full if file.global_step in keep_steps or file.global_step in newest or file.id in pinned
     ]
-    best_steps = {
-        found[0]
-        for bound in (None, *(file.global_step for file in kept_full))
-        if (found := best(_up_to(objective, bound), direction)) is not None
-    }
+    objective = evaluations.objective(connection, trial, measured)
+    averages = evaluations.averaged(connection, trial, measured)
+    kept_best: set[tuple[str, int]] = set()
+    for bound in (None, *(file.global_step for file in kept_full)):
+        if (found := best(_up_to(objective, bound), measured.direction)) is not None:
+            kept_best.add(("weights", found[0]))
+        up_to = {horizon: _up_to(curve, bound) for horizon, curve in averages.items()}
+        if (average := best_averaged(up_to, measured.direction)) is not None:
+            kept_best.add(("averaged", average.step))
     kept = {file.id for file in kept_full} | pinned
-    kept |= {file.id for file in files if file.kind == "weights" and file.global_step in best_steps}
+    kept |= {file.id for file in files if (file.kind, file.global_step) in kept_best}
     return _delete(connection, [file for file in files if file.id not in kept])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from tuner.analysis.averages import averaged_split
 from tuner.records import TEST, TRAIN_SAMPLE, VALIDATION, Curve, EvalSpec, Evaluation, FitRule
 from tuner.storage.tables import evals, trials
 
@@ -108,6 +109,14 @@ def curve(connection: Connection, trial: int, *, split: str, metric: str) -> Cur
 def objective(connection: Connection, trial: int, spec: EvalSpec) -> Curve:
     """The curve that decides the best step."""
     return curve(connection, trial, split=VALIDATION, metric=spec.metric)
+
+
+def averaged(connection: Connection, trial: int, spec: EvalSpec) -> dict[int, Curve]:
+    """The objective of a trial's averaged weights, by horizon."""
+    return {
+        horizon: curve(connection, trial, split=averaged_split(horizon), metric=spec.metric)
+        for horizon in spec.averaged_horizons
+    }
 
 
 def summarise(connection: Connection, trial: int, spec: EvalSpec, *, is_final: bool = False) -> None:

@@ -24,10 +24,10 @@ from tuner.records import (
     RaiseTarget,
     TrialPlan,
     Wait,
-    to_json,
 )
 from tuner.storage import attempts, checkpoints, endings, evaluations, retention
 from tuner.storage.clock import timestamp
+from tuner.storage.record_json import to_json
 from tuner.storage.rows import dump, plan_of, spec_of
 from tuner.storage.tables import decisions, phases, studies, trials
 

@@ -14,8 +14,9 @@ from typing import Literal
 
 from tuner.errors import HomeError
 
-CheckpointKind = Literal["full", "weights"]
-"""full: everything needed to go on bit for bit. weights: the model alone, kept for the best step."""
+CheckpointKind = Literal["full", "weights", "averaged"]
+"""full: everything needed to go on bit for bit. weights: the model alone, kept for the best step. averaged: so are the
+weights averaged over the horizon that was best there."""
 
 
 @dataclass(frozen=True, slots=True)

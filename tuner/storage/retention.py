@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select
 
 from tuner.records import StudyRecord
-from tuner.storage import checkpoints, loading
+from tuner.storage import checkpoints, endings, loading
 from tuner.storage.tables import checkpoints as files
 from tuner.storage.tables import pins
 
@@ -52,6 +52,9 @@ def _plan(connection: Connection, name: str) -> tuple[set[int], set[int], list[R
         return own, set(), []
     best = {trial.id: trial.best_step for trial in rows.trials if trial.id in kept_trials}
     kept = {file.id for trial, step in best.items() for file in checkpoints.weights_at(connection, trial, step)[:1]}
+    for trial in best:
+        spec = endings.objective_of(connection, trial)
+        kept |= {file.id for file in checkpoints.best_averaged_files(connection, trial, spec)[:1]}
     by_others = connection.execute(select(pins.c.checkpoint_id).where(pins.c.trial_id.not_in(own))).scalars()
     stays = kept | set(by_others)
     stored: Iterable[Row[Any]] = connection.execute(select(files).where(files.c.trial_id.in_(own))).all()

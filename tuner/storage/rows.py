@@ -19,10 +19,10 @@ from tuner.records import (
     RunSpec,
     StudyState,
     TrialRecord,
-    from_json,
 )
 from tuner.storage.leases import Lease
 from tuner.storage.paths import CheckpointKind
+from tuner.storage.record_json import from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tuner.analysis.best_averaged import best_averaged
 from tuner.errors import StudyError
 from tuner.records import EvalSpec, Fork, Json, RunSpec
 from tuner.storage import attempts, checkpoints, evaluations
@@ -78,7 +79,7 @@ def _go_back(connection: Connection, spec: RunSpec, *, trial: int, step: int) ->
 def _become_fork(
     connection: Connection, spec: RunSpec, *, trial: int, file: StoredCheckpoint, objective: EvalSpec
 ) -> list[str]:
-    """Replace a trial's past by its donor's: curves, full state, and the best weights of the shared part."""
+    """Replace a trial's past by its donor's: curves, full state, and the best weights and averages of the shared."""
     evaluations.delete_beyond(connection, trial, 0)
     gone = checkpoints.delete_beyond(connection, trial, 0)
     shared = [step for step in spec.eval_steps() if step <= file.global_step]
@@ -86,9 +87,17 @@ def _become_fork(
     evaluations.summarise(connection, trial, objective)
     best_step = connection.execute(select(trials.c.best_step).where(trials.c.id == trial)).scalar()
     weights = checkpoints.weights_at(connection, file.trial, best_step)
-    checkpoints.pin(connection, trial, [file, *weights[:1]])
+    averaged = _averaged_files(connection, file.trial, trial=trial, objective=objective)
+    checkpoints.pin(connection, trial, [file, *weights[:1], *averaged[:1]])
     _set_fork(connection, trial, Fork(file.trial, file.global_step))
     return gone
+
+
+def _averaged_files(connection: Connection, donor: int, *, trial: int, objective: EvalSpec) -> list[StoredCheckpoint]:
+    """The donor's files of the best averaged weights of the shared part, whose rows the trial has taken over."""
+    found = best_averaged(evaluations.averaged(connection, trial, objective), objective.direction)
+    files = checkpoints.within_reach(connection, donor)
+    return [file for file in files if found and (file.kind, file.global_step) == ("averaged", found.step)]
 
 
 def _note_numerics(connection: Connection, trial: int, *, from_step: int, segment: dict[str, Json], key: str) -> None:

@@ -301,14 +301,12 @@ class Store:
                 )
             if any(file.kind == "full" for file in files):
                 connection.execute(update(trials).where(trials.c.id == row.id).values(num_deaths=0))
-            objective = endings.objective_of(connection, row.id)
             gone = checkpoints.retain(
                 connection,
                 row.id,
                 keep_steps=keep_steps,
                 num_newest=save_total_limit,
-                objective=evaluations.objective(connection, row.id, objective),
-                direction=objective.direction,
+                measured=endings.objective_of(connection, row.id),
             )
             _advance(connection, lease, progress)
         self._unlink(gone)
@@ -353,14 +351,17 @@ class Store:
         with self._database.read() as connection:
             return checkpoints.of_trial(connection, trial)
 
-    def best_checkpoint(self, trial: int) -> StoredCheckpoint | None:
-        """The file with the weights of a trial's best step, its own or one that it shares; None if none was kept.
+    def best_checkpoint(self, trial: int, *, averaged: bool = False) -> StoredCheckpoint | None:
+        """The file of a trial's best (averaged) weights, its own or one that it shares; None if none was kept.
 
         One that is there, if any is; else the row of one that is gone.
         """
         with self._database.read() as connection:
-            step = connection.execute(select(trials.c.best_step).where(trials.c.id == trial)).scalar()
-            found = checkpoints.weights_at(connection, trial, step)
+            if averaged:
+                found = checkpoints.best_averaged_files(connection, trial, endings.objective_of(connection, trial))
+            else:
+                step = connection.execute(select(trials.c.best_step).where(trials.c.id == trial)).scalar()
+                found = checkpoints.weights_at(connection, trial, step)
         return next((file for file in found if self._has_file(file.path)), found[0] if found else None)
 
     def states_of(self, static_digest: str, *, until: int) -> tuple[StoredCheckpoint, ...]:

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from tuner import __version__
 from tuner.errors import StudyError
-from tuner.records import Answer, StudyState, from_json
+from tuner.records import Answer, StudyState
 from tuner.storage.clock import timestamp
+from tuner.storage.record_json import from_json
 from tuner.storage.rows import StudyRow
 from tuner.storage.tables import decisions, studies
 

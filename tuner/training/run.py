@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ _NORMS = "updates.grad_norms"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsCopy:
-    """Weights by name as they were after `global_step` updates."""
+    """Weights by name as they were after `global_step` updates; of an average, over `horizon` updates."""
 
     global_step: int
     tensors: Mapping[str, torch.Tensor]
+    horizon: int | None = None
 
 
 class TrainingRun:
@@ -194,11 +195,17 @@ class TrainingRun:
         tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._weights.items()}
         return WeightsCopy(global_step=self.global_step, tensors=tensors)
 
+    def copy_averaged(self, horizon: int) -> WeightsCopy:
+        """The averaged weights as they are now, with the run's own buffers, as `copy_weights` gives its own."""
+        with self._averages.in_place(horizon):
+            return replace(self.copy_weights(), horizon=horizon)
+
     def save_weights(self, path: Path, weights: WeightsCopy | None = None) -> SavedFile:
         """The weights only, as they are now or as they were copied: enough to score or export them."""
         copy = WeightsCopy(global_step=self.global_step, tensors=self._weights) if weights is None else weights
         tensors = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in copy.tensors.items()}
-        return self._save(path, tensors, {"kind": "weights", "global_step": copy.global_step})
+        kind = {"kind": "weights"} if copy.horizon is None else {"kind": "averaged", "horizon": copy.horizon}
+        return self._save(path, tensors, {**kind, "global_step": copy.global_step})
 
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         """Go on from a full-state file of this run or of one with the same recipe up to there.

@@ -8,16 +8,20 @@ from __future__ import annotations
 from tuner.records import EvalSpec, TrialRecord
 from tuner.storage.store import StoredCheckpoint
 from tuner.training.durable import CheckpointDamaged, require_whole, set_aside
-from tuner.trials.bench import Bench, Prepared
+from tuner.trials.bench import Bench, Prepared, Run
 
 
-def whole_best_weights(bench: Bench, trial: TrialRecord, eval_spec: EvalSpec) -> StoredCheckpoint | None:
+def whole_best_weights(
+    bench: Bench, trial: TrialRecord, eval_spec: EvalSpec, *, horizon: int | None = None
+) -> StoredCheckpoint | None:
     """The row of a file that is whole; damaged ones are set aside, and made again if no other holds these weights.
+
+    With a `horizon` the best averaged weights, which are those of this horizon.
 
     None if none were kept, or they cannot be made again here: other data, other numerics.
     """
     while True:
-        found = bench.store.best_checkpoint(trial.trial)
+        found = bench.store.best_checkpoint(trial.trial, averaged=horizon is not None)
         if found is None:
             return None
         path = bench.store.paths.resolve(found.path)
@@ -26,23 +30,32 @@ def whole_best_weights(bench: Bench, trial: TrialRecord, eval_spec: EvalSpec) ->
             return found
         except CheckpointDamaged as error:
             told = f"trial {trial.trial}: {str(error).partition(';')[0]}; {set_aside(path)}"
-        another = bench.store.best_checkpoint(trial.trial)
+        another = bench.store.best_checkpoint(trial.trial, averaged=horizon is not None)
         if another is None or not bench.store.paths.resolve(another.path).is_file():
-            return _made_again(bench, trial, eval_spec, found, told)
+            trained = _trained_to(bench, trial, eval_spec, step=found.global_step)
+            return _written_again(bench, trained, found, told, horizon=horizon)
         bench.on_warning(f"{told}; another file holds the same weights")
 
 
-def _made_again(
-    bench: Bench, trial: TrialRecord, eval_spec: EvalSpec, lost: StoredCheckpoint, told: str
-) -> StoredCheckpoint | None:
-    """Train from the nearest full state to the best step, and keep the weights if they are the very same."""
+def _trained_to(bench: Bench, trial: TrialRecord, eval_spec: EvalSpec, *, step: int) -> tuple[Run, int]:
+    """The run at a step of the past, trained from the nearest full state; and from where."""
     prepared = bench.prepare(trial, eval_spec)
-    run = prepared.run
-    begun = _nearest_state(bench, trial, prepared, until=lost.global_step)
-    while run.global_step < lost.global_step:
-        run.update()
+    begun = _nearest_state(bench, trial, prepared, until=step)
+    while prepared.run.global_step < step:
+        prepared.run.update()
+    return prepared.run, begun
+
+
+def _written_again(
+    bench: Bench, trained: tuple[Run, int], lost: StoredCheckpoint, told: str, *, horizon: int | None
+) -> StoredCheckpoint | None:
+    """Keep the weights of a run that was trained again if they are the very same."""
+    run, begun = trained
     path = bench.store.paths.resolve(lost.path)
-    saved = run.save_full(path) if lost.kind == "full" else run.save_weights(path, run.copy_weights())
+    if lost.kind == "full":
+        saved = run.save_full(path)
+    else:
+        saved = run.save_weights(path, run.copy_weights() if horizon is None else run.copy_averaged(horizon))
     if saved.sha256 != lost.sha256:
         path.unlink()
         bench.on_warning(f"{told}; training from step {begun} gave other weights, so that there are none of that step")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from tuner.errors import StudyError
-from tuner.records import StudyRecord, WorkloadFacts, from_json
+from tuner.records import StudyRecord, WorkloadFacts
+from tuner.storage.record_json import from_json
 
 
 def stored_facts(record: StudyRecord) -> WorkloadFacts | None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tuner.records import Evaluation, WorkloadFacts
+
+AVERAGED_TEST: Final = "test_averaged"
+"""The split of the averaged weights' test score, from worker to planner: it is kept with the answer only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The chosen checkpoint's metrics on the test set."""
+    """Metrics of the chosen weights on the test set; of averaged ones too, under the split `AVERAGED_TEST`."""
 
     trial: int
     evaluations: tuple[Evaluation, ...]
@@ -90,9 +94,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Measure a trial's best weights on the test set."""
+    """Measure a trial's best weights on the test set, and those averaged over `horizon` updates, if one is given."""
 
     trial: int
+    horizon: int | None = None
 
 
 ToWorker = Wake | Stop | Score

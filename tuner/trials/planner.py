@@ -16,6 +16,7 @@ from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
 from tuner.protocol.words import why_no_weights
 from tuner.records import (
+    TEST,
     AddTrials,
     Conclude,
     Decision,
@@ -31,6 +32,7 @@ from tuner.records import (
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
 from tuner.trials.facts import stored_facts
+from tuner.trials.messages import AVERAGED_TEST
 from tuner.trials.mirror import Mirror
 from tuner.trials.proposals import propose
 
@@ -92,18 +94,26 @@ class Planner:
         self._store.patience.work(lambda: self._store.apply(self._lease, move))
 
     def _with_test_value(self, move: Conclude, test: tuple[Evaluation, ...]) -> Conclude:
-        trial = move.answer.best_trial
-        if not test:
-            return replace(move, decisions=(*move.decisions, self._no_test(trial)))
-        self._store.patience.work(lambda: self._store.record_test_value(self._lease, trial, test))
-        values = {row.metric: row.value for row in test}
-        return replace(move, answer=replace(move.answer, test_value=values.get(move.answer.metric)))
+        answer, decisions = move.answer, move.decisions
+        own = {row.metric: row.value for row in test if row.split == TEST}
+        if own:
+            self._store.patience.work(lambda: self._store.record_test_value(self._lease, answer.best_trial, test))
+            answer = replace(answer, test_value=own.get(answer.metric))
+        else:
+            decisions = (*decisions, self._no_test(answer.best_trial, averaged=False))
+        if answer.averaged is not None:
+            scored = {row.metric: row.value for row in test if row.split == AVERAGED_TEST}
+            answer = replace(answer, averaged=replace(answer.averaged, test_value=scored.get(answer.metric)))
+            if not scored:
+                decisions = (*decisions, self._no_test(answer.best_trial, averaged=True))
+        return replace(move, answer=answer, decisions=decisions)
 
-    def _no_test(self, best_trial: int) -> Decision:
+    def _no_test(self, best_trial: int, *, averaged: bool) -> Decision:
         best = next(trial for trial in self.record().trials() if trial.trial == best_trial)
-        is_kept = self._store.best_checkpoint(best_trial) is not None
+        is_kept = self._store.best_checkpoint(best_trial, averaged=averaged) is not None
         told = "are missing or damaged" if is_kept else f"were not kept ({why_no_weights(best)})"
-        reason = f"No test score: the weights of the best step {told}, and are not made up."
+        what = "averaged weights of their" if averaged else "weights of the"
+        reason = f"No test score: the {what} best step {told}, and are not made up."
         return Decision(kind="test", reason=reason)
 
     def _measured(self) -> Measured:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from tuner.analysis.averages import averaged_split
+from tuner.analysis.best_averaged import best_averaged
 from tuner.analysis.best_steps import best
 from tuner.analysis.divergence import is_diverged
 from tuner.errors import LeaseLost
@@ -75,7 +77,7 @@ class _Attempt:
         self._run = self._prepared.run
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
         self._saving_seconds = self._setup_seconds = 0.0
-        self._best_weights: Weights | None = None
+        self._best_weights: dict[CheckpointKind, Weights] = {}
         self._saved_full_at = -1
         self._keep = kept_steps(self._spec)
 
@@ -162,13 +164,21 @@ class _Attempt:
             )
         for row in event.evaluations:
             self._curves[row.split, row.metric].append((row.global_step, row.value))
-        if self._plan.kind not in WITHOUT_MODEL and self._is_best_at(event.global_step):
-            self._best_weights = self._run.copy_weights()
+        self._hold_best(event.global_step)
         self._bench.on_progress(self._trial.trial, event.global_step)
 
-    def _is_best_at(self, step: int) -> bool:
-        found = best(self._curve(VALIDATION, self._plan.eval.metric), self._plan.eval.direction)
-        return found is not None and found[0] == step
+    def _hold_best(self, step: int) -> None:
+        """Copy the weights, and the averaged ones, that are the best so far, unless no model is chosen here."""
+        if self._plan.kind in WITHOUT_MODEL:
+            return
+        spec = self._plan.eval
+        found = best(self._curve(VALIDATION, spec.metric), spec.direction)
+        if found is not None and found[0] == step:
+            self._best_weights["weights"] = self._run.copy_weights()
+        curves = {horizon: self._curve(averaged_split(horizon), spec.metric) for horizon in spec.averaged_horizons}
+        average = best_averaged(curves, spec.direction)
+        if average is not None and average.step == step:
+            self._best_weights["averaged"] = self._run.copy_averaged(average.horizon)
 
     def _judge(self, step: int) -> Outcome | None:
         """The outcome that the curve up to `step` decides, or None: go on."""
@@ -226,11 +236,10 @@ class _Attempt:
         """
         with self._saving():
             self._store.patience.work(self._save_files)
-        self._best_weights, self._saved_full_at = None, self._run.global_step
+        self._best_weights, self._saved_full_at = {}, self._run.global_step
 
     def _save_files(self) -> None:
-        best_weights = self._best_weights
-        files = [] if best_weights is None else [self._write("weights", best_weights)]
+        files = [self._write(kind, weights) for kind, weights in self._best_weights.items()]
         files.append(self._write("full", None))
         self._store.add_checkpoint(
             self._claim.lease,

@@ -14,7 +14,7 @@ import traceback
 from multiprocessing.connection import Connection
 
 from tuner.errors import LeaseLost, TryAgainLater, TunerError, UserError, is_disk_full
-from tuner.records import TEST, Evaluation
+from tuner.records import TEST, Evaluation, StudyRecord, TrialRecord
 from tuner.storage.leases import Owner
 from tuner.storage.patience import Patience
 from tuner.storage.store import Claim, Store
@@ -22,6 +22,7 @@ from tuner.trials.bench import BuildsBench, Control
 from tuner.trials.best_weights import whole_best_weights
 from tuner.trials.facts import refuse_other_data, stored_facts
 from tuner.trials.messages import (
+    AVERAGED_TEST,
     AtStep,
     Crashed,
     FromWorker,
@@ -166,17 +167,22 @@ class _Worker:
         except queue.Empty:
             return
         if isinstance(message, Score):
-            self._line.send(Scored(message.trial, self._score(message.trial)))
+            self._line.send(Scored(message.trial, self._score(message)))
         elif isinstance(message, Wake):
             return
 
-    def _score(self, trial_id: int) -> tuple[Evaluation, ...]:
+    def _score(self, asked: Score) -> tuple[Evaluation, ...]:
         """The metrics of a trial's best weights on the test set, which selection never saw."""
         record = self._store.load(self._job.study, with_curves=False)
-        trial = next(trial for trial in record.trials() if trial.trial == trial_id)
+        trial = next(trial for trial in record.trials() if trial.trial == asked.trial)
+        rows = self._scored(record, trial, horizon=None)
+        return rows if asked.horizon is None else (*rows, *self._scored(record, trial, horizon=asked.horizon))
+
+    def _scored(self, record: StudyRecord, trial: TrialRecord, *, horizon: int | None) -> tuple[Evaluation, ...]:
         eval_spec = record.phase(trial.phase).plan.eval
-        checkpoint = whole_best_weights(self._bench, trial, eval_spec)
-        if checkpoint is None or trial.best_step is None:
+        checkpoint = whole_best_weights(self._bench, trial, eval_spec, horizon=horizon)
+        if checkpoint is None:
             return ()  # The planner says that there is no score; a wrong one would be worse.
         values = self._bench.test_values(trial, eval_spec, checkpoint)
-        return tuple(Evaluation(trial.best_step, TEST, metric, value) for metric, value in values.items())
+        split = TEST if horizon is None else AVERAGED_TEST
+        return tuple(Evaluation(checkpoint.global_step, split, metric, value) for metric, value in values.items())

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from tuner.analysis.transfer import point_key
 from tuner.records import Answer
 from tuner.report.answer_caveats import later_round
+from tuner.report.best_weights import best_weights_text
 from tuner.report.section import Section
 from tuner.report.so_far import NOT_JUDGED
 from tuner.report.source import Source, values_by_point
@@ -40,6 +41,8 @@ def _found(source: Source, answer: Answer) -> tuple[str, ...]:
     ]
     if answer.test_value is not None:
         lines.append(f"Test {answer.metric} of that checkpoint, scored once: {number(answer.test_value)}")
+    if told := best_weights_text(source.study, answer):
+        lines.append(told[0].upper() + told[1:])
     lines.append(f"Sharing: {answer.sharing} (how far runs that share their past agree with runs that do not)")
     return tuple(lines)
 
