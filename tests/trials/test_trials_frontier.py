@@ -57,3 +57,20 @@ def test_other_budgets_are_another_frontier_which_shares_what_agrees(home: Home)
     assert status["steps"]["executed"] - before["executed"] < 480 / 2
     assert home.json("answer", "tiny")["answer"] == answer
     home.tuner("run", "tiny.yaml")
+
+
+def test_a_proxy_executes_the_rest_of_the_trunk_and_no_cooldown_that_stands(home: Home) -> None:
+    """Planned forks left the states, and the exact frontier's cooldowns at 100 and 200 updates calibrate it."""
+    before, answer = home.json("status", "tiny")["steps"], home.json("answer", "tiny")["answer"]
+    found = frontier(home, "--proxy", "--no-half-rate")
+    trials = [trial for trial in home.json("trials", "tiny") if trial["phase"] == found["phase"]]
+    after = home.json("status", "tiny")["steps"]
+    # The answer's run decays over its last 20 updates, the first of which runs at the peak rate still.
+    assert [trial["steps_executed"] for trial in trials] == [20 - 1, 0, 0]
+    assert after["executed"] - before["executed"] == 20 - 1
+    assert after["recomputed"] == before["recomputed"]
+    assert len(found["proxy"]["calibration"]["errors"]) == 2
+    shown = [row["budget"] for row in found["budgets"]]
+    assert shown == (list(range(100, 201, 10)) if found["proxy"]["holds"] else [100, 200])
+    assert home.json("answer", "tiny")["answer"] == answer
+    home.tuner("verify", "tiny")

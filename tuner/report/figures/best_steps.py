@@ -40,7 +40,7 @@ def draw_best_steps(found: BestSteps) -> Figure:
         [], [], ls="", marker="x", color=RED, mew=1.8, label=f"{found.num_infeasible} infeasible, not drawn"
     )
     handles += [crosses] if found.num_infeasible else []
-    figure.legend(handles=[*handles, *averaged], loc="outside lower center", ncols=3)
+    figure.legend(handles=[*handles, *averaged], loc="outside lower center", ncols=2 if averaged else 3)
     return figure
 
 
@@ -52,7 +52,7 @@ def _draw_averaged(axes: Axes, found: BestSteps) -> list[Line2D]:
     look: dict[str, Any] = {"ls": "", "marker": "^", "mfc": "none", "mec": ORANGE, "ms": 6, "mew": 1.2}
     axes.plot([step / budget for step in steps], [0] * len(steps), clip_on=False, zorder=6, **look)
     axes.axvline(found.averaged.decay_start / budget, color=ORANGE, lw=1, ls=(0, (1, 2)))
-    label = f"best step of weights averaged over {found.averaged.calibration.horizon} updates, until the decay (dotted)"
+    label = f"averaged over {found.averaged.calibration.horizon} updates, until the decay (dotted)"
     return [Line2D([], [], label=label, **look)]
 
 
