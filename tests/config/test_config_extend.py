@@ -11,7 +11,7 @@ from config_studies import CLASSIFIER, STUDY, load
 from tuner.config.added_points import added_point
 from tuner.config.canonical import config_from_json, config_to_json
 from tuner.config.changes import compare
-from tuner.config.extension import UPWARDS, changes, extended_config
+from tuner.config.extension import UPWARDS, changes, extended_config, keep_extended
 from tuner.config.schema import StudyConfig
 from tuner.config.settings import all_settings
 from tuner.errors import ConfigError
@@ -151,3 +151,17 @@ def test_a_point_that_cannot_be_one_is_refused(tmp_path: Path, text: str, told: 
         added_point(text, config, config.given_space, answer=None)
     assert str(caught.value).startswith("--add-point ")
     assert told in str(caught.value)
+
+
+def test_the_yaml_that_a_study_began_with_still_names_it_after_an_extension(tmp_path: Path) -> None:
+    yaml = stored(tmp_path, STUDY, "execution.workers=3")
+    old = stored(tmp_path)
+    extended = extended_config(old, ["rounds.1.num_trials=1", "rounds.0.num_seeds=4", "round_1.num_trials=9"])
+    moved = {change.path for change in changes(old, extended)}
+    kept = keep_extended(extended, yaml, moved)
+    assert kept.later_rounds == extended.later_rounds
+    assert kept.round_1.num_trials == 9
+    assert kept.execution.workers == 3
+    other = stored(tmp_path, STUDY, "budget.max_steps=9000")
+    assert keep_extended(extended, other, moved) == other, "what nobody extended is judged as ever"
+    assert keep_extended(extended, yaml, set()) == yaml

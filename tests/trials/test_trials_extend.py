@@ -16,7 +16,14 @@ SHORT = (
     .replace("num_trials: 5, adjust: raw, max_adjustments: 1", "num_trials: 3, adjust: none")
     .replace("num_trials: 2, num_seeds: 2", "num_trials: 1, num_seeds: 1")
 )
-MORE = ("rounds.0.num_seeds=2", "rounds.1.budget_multiple=2", "rounds.1.lower_rate_twin=false", "--workers", "1")
+MORE = (
+    "rounds.0.num_seeds=2",
+    "rounds.1.budget_multiple=2",
+    "rounds.1.num_trials=1",
+    "rounds.1.lower_rate_twin=false",
+    "--workers",
+    "1",
+)
 POINT = ("--add-point", "learning_rate=0.011")
 
 
@@ -71,6 +78,17 @@ def test_an_extension_that_was_killed_ends_with_the_same_weights(extended: Home,
     home.tuner("resume", "tiny", "--workers", "1")
     assert digests(home) == digests(extended)
     assert home.json("status", "tiny")["answer"] == extended.json("status", "tiny")["answer"]
+
+
+def test_what_joined_a_round_is_reported_with_it_as_it_was_judged(extended: Home) -> None:
+    found = {phase["phase"]: phase for phase in extended.json("best-steps", "tiny")["phases"]}
+    assert list(found) == ["round_1", "round_2", "round_3"]
+    assert found["round_1"]["num_feasible"] == len(found["round_1"]["trials"]) == 4
+
+
+def test_the_yaml_of_the_study_goes_on_to_name_it(extended: Home) -> None:
+    answer = extended.json("status", "tiny")["answer"]
+    assert f"train for {answer['max_train_steps']} updates" in extended.tuner("run", "tiny.yaml")
 
 
 def test_changed_data_are_refused_and_the_study_is_as_it_was(extended: Home) -> None:

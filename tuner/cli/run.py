@@ -135,6 +135,7 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     """The config to run: new, or the stored one with the changes that a started study accepts (D8)."""
     from tuner.config.canonical import config_from_json, config_to_json
     from tuner.config.changes import refuse_or_merge
+    from tuner.config.extension import keep_extended
     from tuner.storage.passwords import told_command
 
     if config.study not in store.study_names():
@@ -142,11 +143,14 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
             config.study, config=config_to_json(config), folder=str(folder), command=told_command(sys.argv[1:])
         )
         return config
-    if not store.load(config.study, with_curves=False).decisions and not store.is_running(config.study):
+    decisions = store.load(config.study, with_curves=False).decisions
+    if not decisions and not store.is_running(config.study):
         # Nothing was decided yet: a mistake in the data was found first, and may be mended.
         store.update_config(config.study, config_to_json(config), folder=str(folder))
         return config
-    return refuse_or_merge(config_from_json(store.study(config.study).config), config, command="run")
+    stored = config_from_json(store.study(config.study).config)
+    moved = {each["path"] for d in decisions if d.kind == "extended" for each in d.numbers["changes"]}
+    return refuse_or_merge(stored, keep_extended(stored, config, moved), command="run")
 
 
 def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:

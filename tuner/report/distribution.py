@@ -12,6 +12,7 @@ from tuner.analysis.best_steps import BestStepCounts, best, first_good_step, in_
 from tuner.analysis.intervals import Share
 from tuner.analysis.verdict import BudgetCheck
 from tuner.config.schema import StudyConfig
+from tuner.protocol.joined import joined
 from tuner.protocol.rounds import check_round, feasible
 from tuner.records import VALIDATION, Curve, PhaseRecord, StudyRecord
 
@@ -51,8 +52,11 @@ def best_steps(config: StudyConfig, study: StudyRecord) -> tuple[BestSteps, ...]
 
 
 def judged_rounds(study: StudyRecord) -> tuple[PhaseRecord, ...]:
-    """Rounds of all points at one budget. A probe, or another decay, holds the best few only: they judge no budget."""
-    return tuple(phase for phase in study.phases if phase.plan.kind in ("round_1", "round_2"))
+    """Rounds of all points at one budget, with what joined them, as they were judged.
+
+    A probe, or another decay, holds the best few only: they judge no budget.
+    """
+    return tuple(phase for phase in joined(study).phases if phase.plan.kind in ("round_1", "round_2"))
 
 
 def feasible_curves(study: StudyRecord, phase: PhaseRecord) -> dict[int, Curve]:
