@@ -62,7 +62,7 @@ def test_the_same_again_does_nothing_and_the_report_tells_what_was_found_before(
     assert "nothing to do" in extended.tuner("extend", "tiny", *MORE, *POINT)
     assert extended.json("status", "tiny") == before
     extended.tuner("report", "tiny", "--out", str(extended.folder / "report"))
-    page = (extended.folder / "report" / "decisions.csv").read_text()
+    page = (extended.folder / "report" / "tables" / "decisions.csv").read_text()
     assert "Until then the answer was trial" in page
     assert "given by the user (learning_rate=0.011)" in page
 
