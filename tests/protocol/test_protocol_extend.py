@@ -193,19 +193,20 @@ def test_what_the_hours_broke_off_goes_on_when_they_are_more() -> None:
     def of(hours: float) -> Any:
         return config_of(limits={"study_hours": hours}, round_1={"num_trials": 6})
 
-    def play(hours: float) -> Lab:
-        def slow(num_steps: int) -> float:
-            return 1.0 if num_steps < 5000 else 4.0
+    def seconds(num_steps: int) -> float:
+        return 1.0 if num_steps < 5000 else 4.0
 
-        return Lab(of(hours), trained(improving), seconds_per_step=slow).play(max_moves=90)
-
-    lab = play(2.6)
-    stopped = [t for t in lab.study.trials() if t.outcome and t.outcome.reason == "study_hours"]
-    assert stopped
-    assert "out_of_time" in lab.kinds()
-    lab.extend(of(100.0), max_moves=90)
-    assert runs(play(100.0).study) <= runs(lab.study)
-    assert ended(lab).answer.params == ended(play(100.0)).answer.params
+    lab = Lab(of(2.6), trained(improving), seconds_per_step=seconds).play(max_moves=90)
+    (broken,) = (t for t in lab.study.trials() if t.outcome and t.outcome.reason == "study_hours")
+    assert broken.phase == "round_2"
+    lab.extend(of(100.0))
+    # The seeds and the point that were cut are there now, and the trial that was broken off trains to its end.
+    added = lab.trials("round_2.added")
+    assert broken.spec in [t.spec for t in added]
+    assert len({(t.spec.learning_rate, t.spec.seed) for t in added}) == 4
+    assert ended(lab).answer.best_trial in [t.trial for t in added]
+    # What the sweep was cut to is decided.
+    assert lab.kinds().count("budget") == 1
 
 
 def test_an_extension_of_an_interrupted_study_joins_the_round_that_is_open() -> None:

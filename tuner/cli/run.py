@@ -136,6 +136,7 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     from tuner.cli.console import warn
     from tuner.config.canonical import config_from_json, config_to_json
     from tuner.config.changes import lacks_averages, refuse_or_merge
+    from tuner.config.extension import keep_extended
     from tuner.storage.passwords import told_command
 
     if config.study not in store.study_names():
@@ -143,14 +144,16 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
             config.study, config=config_to_json(config), folder=str(folder), command=told_command(sys.argv[1:])
         )
         return config
-    if not store.load(config.study, with_curves=False).decisions and not store.is_running(config.study):
+    decisions = store.load(config.study, with_curves=False).decisions
+    if not decisions and not store.is_running(config.study):
         # Nothing was decided yet: a mistake in the data was found first, and may be mended.
         store.update_config(config.study, config_to_json(config), folder=str(folder))
         return config
     stored = config_from_json(store.study(config.study).config)
     if lacks_averages(stored, config):
         warn(f"evaluation.averaged_horizons: {config.study} was begun without averaged weights, and goes on so")
-    return refuse_or_merge(stored, config, command="run")
+    moved = {each["path"] for d in decisions if d.kind == "extended" for each in d.numbers["changes"]}
+    return refuse_or_merge(stored, keep_extended(stored, config, moved), command="run")
 
 
 def _carry_out(store: Store, config: StudyConfig, options: RunOptions) -> int:

@@ -6,7 +6,7 @@ Whatever else would change what was decided or measured is refused, with the set
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,6 +107,17 @@ def changes(old: StudyConfig, new: StudyConfig) -> tuple[SettingChange, ...]:
     return found
 
 
+def keep_extended(stored: StudyConfig, new: StudyConfig, paths: Set[str]) -> StudyConfig:
+    """The stored config where it differs from a study's YAML only in what `tuner extend` has moved since.
+
+    What may change at any time is taken from the YAML.
+    """
+    differ = {_place(change.path) for change in changes(stored, new) if change.change in ("decision", "recipe")}
+    if not differ or not differ <= {_place(path) for path in paths}:
+        return new
+    return stored.model_copy(update={"execution": new.execution, "description": new.description})
+
+
 def accepted(change: SettingChange) -> bool:
     """Whether `tuner extend` makes this change."""
     return change.change in ("execution", "presentation") or _rule_holds(change)
@@ -122,7 +133,12 @@ def _rule_holds(change: SettingChange) -> bool:
 def _rule(path: str) -> Upwards | None:
     if path.partition(".")[0] == FRONTIER:
         return UPWARDS[FRONTIER]
-    return UPWARDS.get(re.sub(r"^(rounds\.\d+|round_2)(?=\.)", LATER_ROUND, path))
+    return UPWARDS.get(re.sub(r"^rounds\.\d+(?=\.)", LATER_ROUND, _place(path)))
+
+
+def _place(path: str) -> str:
+    """A path with `round_2` as the first of `rounds`, which it is short for."""
+    return re.sub(r"^round_2(?=\.)", "rounds.0", path)
 
 
 def _refusal(change: SettingChange, study: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tuner.config.schema import StudyConfig
 from tuner.protocol.instability import INSTABILITY
 from tuner.protocol.instability_probe import INSTABILITY_PROBE
+from tuner.protocol.joined import joined
 from tuner.protocol.space import space_of
 from tuner.records import PhaseRecord, StudyRecord
 from tuner.report.isolations import derived_under
@@ -60,7 +61,7 @@ def later_round(study: StudyRecord) -> PhaseRecord | None:
     found = answer_so_far(study)
     phases = [
         phase
-        for phase in study.phases
+        for phase in joined(study).phases
         if found is not None and any(trial.trial == found.best_trial for trial in phase.trials)
     ]
     return next((phase for phase in phases if phase.plan.kind != "round_1"), None)

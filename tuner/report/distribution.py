@@ -14,6 +14,7 @@ from tuner.analysis.intervals import Share
 from tuner.analysis.verdict import BudgetCheck
 from tuner.config.schema import StudyConfig
 from tuner.protocol.averaged import averaged_numbers, averaged_of
+from tuner.protocol.joined import joined
 from tuner.protocol.rounds import check_round, feasible
 from tuner.protocol.words import json_safe
 from tuner.records import VALIDATION, Curve, PhaseRecord, StudyRecord
@@ -55,8 +56,11 @@ def best_steps(config: StudyConfig, study: StudyRecord) -> tuple[BestSteps, ...]
 
 
 def judged_rounds(study: StudyRecord) -> tuple[PhaseRecord, ...]:
-    """Rounds of all points at one budget. A probe, or another decay, holds the best few only: they judge no budget."""
-    return tuple(phase for phase in study.phases if phase.plan.kind in ("round_1", "round_2"))
+    """Rounds of all points at one budget, with what joined them, as they were judged.
+
+    A probe, or another decay, holds the best few only: they judge no budget.
+    """
+    return tuple(phase for phase in joined(study).phases if phase.plan.kind in ("round_1", "round_2"))
 
 
 def feasible_curves(study: StudyRecord, phase: PhaseRecord) -> dict[int, Curve]:
