@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.frontier_budgets import with_reserved
 from tuner.protocol.measured import Measured
 from tuner.protocol.runs import round_trials
 from tuner.protocol.space import space_of
@@ -28,6 +29,7 @@ from tuner.records import (
     Wait,
     WorkloadFacts,
 )
+from tuner.storage.followed import FollowedStudy
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
 from tuner.trials.facts import stored_facts
@@ -42,6 +44,7 @@ class Planner:
         self, store: Store, lease: Lease, config: StudyConfig, *, mirror: Mirror, warn: Callable[[str], None]
     ) -> None:
         self._store, self._lease, self._config, self._mirror, self._warn = store, lease, config, mirror, warn
+        self._study = FollowedStudy(store.database, config.study)
         self._facts: WorkloadFacts | None = None
         self._sharing = "exact"
         self.num_workers = 1
@@ -51,7 +54,7 @@ class Planner:
 
     def record(self) -> StudyRecord:
         """The study as stored."""
-        return self._store.load(self._config.study)
+        return self._study.load()
 
     def needs_facts(self) -> bool:
         """Whether no decision holds the workload's facts yet; a worker will tell them."""
@@ -130,4 +133,6 @@ class Planner:
         within = move.within if isinstance(move, AddTrials) else {}
         points = propose(self._config, space, phase, num_points=move.num_points, within=within)
         trials = round_trials(self._config, self._facts, phase.plan, points, first=len(phase.trials))
+        specs = [with_reserved(self._config, trial.spec, rest=self._config.later_rounds) for trial in trials]
+        trials = tuple(replace(trial, spec=spec) for trial, spec in zip(trials, specs, strict=True))
         return replace(move, trials=trials, num_points=0)
