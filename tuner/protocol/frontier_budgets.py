@@ -56,9 +56,9 @@ def with_reserved(config: StudyConfig, spec: RunSpec, *, rest: Sequence[LaterRou
 
 def fork_steps_of(budgets: dict[int, int], *, until: int) -> tuple[int, ...]:
     """Where the cooldowns leave a trunk whose own decay starts at `until`: after their first update, which runs at the
-    peak rate still."""
-    starts = sorted({budget - decay for budget, decay in budgets.items()})
-    return tuple(start + 1 for start in starts if start < until)
+    peak rate still; before it where that is their last, whose evaluation is none of the trunk's (D7)."""
+    starts = {budget: budget - decay for budget, decay in budgets.items()}
+    return tuple(sorted({min(start + 1, budget - 1) for budget, start in starts.items() if start < until}))
 
 
 def decay_share_of(asked: Frontier, spec: RunSpec) -> float:
