@@ -111,9 +111,8 @@ def large(num_trials: int, num_evals: int, *, times: int) -> None:
         size = (home / "tuner.db").stat().st_size / 1e6
         run("resume", "large", "--home", str(home))  # Fills Optuna's tables: not part of having nothing to do.
         print(f"\n{num_trials:,} trials x {num_evals:,} evaluations, a database of {size:.0f} MB\n")
-        print(
-            "| command | seconds (median) | fastest | CPU seconds | peak memory, MB | aim, s |\n|---|---|---|---|---|---|"
-        )
+        print("| command | seconds (median) | fastest | CPU seconds | peak memory, MB | aim, s |")
+        print("|---|---|---|---|---|---|")
         options = {"status": (), "resume": (), "report": ("--out", str(Path(folder) / "report"))}
         for command, more in options.items():
             found = [run(command, "large", "--home", str(home), *more) for _ in range(times)]

@@ -41,12 +41,8 @@ def random_plan(seed: int) -> StudyConfig:
     draw = random.Random(f"plan {seed}")
     schedule = draw.choice(("warmup_stable_decay",) * 5 + ("linear", "cosine"))
     has_plateau = schedule == "warmup_stable_decay"
-    training = {
-        "optimizer": "sgd",
-        "momentum": 0.5,
-        "warmup_steps": draw.choice((0, 3, 5, "auto")),
-        "schedule": schedule,
-    }
+    training: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.5, "schedule": schedule}
+    training["warmup_steps"] = draw.choice((0, 3, 5, "auto"))
     if has_plateau:
         training |= {
             "decay_share": draw.choice((0.1, 0.2, 0.33, 0.4)),
@@ -55,6 +51,7 @@ def random_plan(seed: int) -> StudyConfig:
     space: dict[str, Any] = {"learning_rate": {"low": 0.04, "high": 0.14, "scale": "log"}}
     if draw.random() < 0.3:
         space["momentum"] = {"low": 0.1, "high": 0.6}
+    has_frontier = has_plateau and draw.random() < 0.5
     return StudyConfig.model_validate(
         {
             "study": "toy",
@@ -64,9 +61,9 @@ def random_plan(seed: int) -> StudyConfig:
             "evaluation": {"metric": "loss", "every_steps": draw.choice(("auto", 4, 7, 12, 24))},
             **_budget(draw),
             "search_space": space,
-            "round_1": _round_1(draw, has_plateau=has_plateau),
-            **_later(draw),
-            **({"frontier": _frontier(draw)} if has_plateau and draw.random() < 0.5 else {}),
+            "round_1": _round_1(draw, has_plateau=has_plateau, is_adjusted=not has_frontier),
+            **_later(draw, all_given=has_frontier),
+            **({"frontier": _frontier(draw)} if has_frontier else {}),
             "execution": {"checkpoint_every_steps": draw.choice((5, 9, 20, 50, "auto")), "device": "cpu"},
         }
     )
@@ -82,8 +79,8 @@ def _budget(draw: random.Random) -> dict[str, Any]:
     return {"budget": {**budget, "perfect_fit": {"metric": "loss", "at_most": 0.064}}, "budget_sweep": sweep}
 
 
-def _round_1(draw: random.Random, *, has_plateau: bool) -> dict[str, Any]:
-    adjust = draw.choice(("raw", "raw", "none", "probe") if has_plateau else ("raw", "none"))
+def _round_1(draw: random.Random, *, has_plateau: bool, is_adjusted: bool) -> dict[str, Any]:
+    adjust = draw.choice(("raw", "raw", "none", "probe") if has_plateau else ("raw", "none")) if is_adjusted else "none"
     return {
         "num_trials": draw.choice((2, 3, 5)),
         "adjust": adjust,
@@ -93,15 +90,16 @@ def _round_1(draw: random.Random, *, has_plateau: bool) -> dict[str, Any]:
     }
 
 
-def _later(draw: random.Random) -> dict[str, Any]:
+def _later(draw: random.Random, *, all_given: bool) -> dict[str, Any]:
+    """Where a frontier will leave a trunk is known beforehand if all lengths are given, and none is found out."""
     rounds = [
         {
             "num_trials": draw.choice((1, 2, 3)),
             "num_seeds": draw.choice((1, 1, 2)),
-            "budget_multiple": draw.choice((1, 1.3, 1.5, 2, "auto")),
+            "budget_multiple": draw.choice((1, 1.3, 1.5, 2, *(() if all_given else ("auto",)))),
             "lower_rate_twin": draw.random() < 0.5,
         }
-        for _ in range(draw.choice((0, 1, 1, 2, 3)))
+        for _ in range(draw.choice((1, 1, 2, 3) if all_given else (0, 1, 1, 2, 3)))
     ]
     return {"rounds": rounds} if rounds else {}
 

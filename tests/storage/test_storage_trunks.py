@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from storage_cases import DEAD, ME, FakeWorker, count_queries, execute, make_move, make_plan, make_spec, open_study
@@ -62,6 +63,28 @@ def test_runs_of_one_trunk_do_no_step_twice_with_however_many_workers(store: Sto
     bill = store.bill("x")
     assert bill["recomputed"] == 0
     assert bill["executed"] == bill["stage_tree"]
+
+
+def test_decays_of_other_shapes_leave_one_trunk_after_their_first_update(store: Store) -> None:
+    linear = make_spec(100, decay=20)
+    others = [replace(linear, schedule=replace(linear.schedule, decay_shape=shape)) for shape in ("1-sqrt", "cosine")]
+    open_study(store, [linear, *others])
+    finish(store, num_workers=1, order=random.Random(0))
+    bill = store.bill("x")
+    assert (bill["requested"], bill["executed"], bill["shared"], bill["recomputed"]) == (300, 81 + 3 * 19, 2 * 81, 0)
+
+
+def test_studies_of_other_names_in_one_home_do_no_step_twice(store: Store) -> None:
+    """What differs has not acted yet where they part: a longer plateau, another shape of the decay."""
+    linear = make_spec(100, decay=20)
+    other = replace(linear, schedule=replace(linear.schedule, decay_shape="1-sqrt"))
+    open_study(store, [linear], name="y")
+    train(FakeWorker.next(store, name="y").begin(), 100).end()
+    open_study(store, [linear, make_spec(200, decay=20), other])
+    finish(store, num_workers=1, order=random.Random(0))
+    bill = store.bill("x")
+    assert (bill["requested"], bill["executed"], bill["recomputed"]) == (400, 119 + 19, 0)
+    assert bill["shared"] == 100 + 81 + 81
 
 
 def test_trunk_with_more_dependants_goes_first(store: Store) -> None:

@@ -1,11 +1,14 @@
 """Optuna's tables follow ours."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.storages import RDBStorage
 
 from tuner.config.schema import StudyConfig
 from tuner.records import (
@@ -21,6 +24,8 @@ from tuner.records import (
     TrialRecord,
     WorkloadFacts,
 )
+from tuner.storage.optuna_values import is_known_layout
+from tuner.trials import mirror
 from tuner.trials.mirror import TRIAL_ATTRIBUTE, Mirror
 
 CONFIG = StudyConfig.model_validate(
@@ -89,9 +94,9 @@ def test_each_outcome_has_its_optuna_state(url: str) -> None:
 
 
 def test_ended_trials_bring_their_curve(url: str) -> None:
-    mirror = Mirror(url, CONFIG)
-    mirror.sync(record(TRIALS[0]))
-    mirror.sync(record(ended(TRIALS[0], "complete")))
+    follower = Mirror(url, CONFIG)
+    follower.sync(record(TRIALS[0]))
+    follower.sync(record(ended(TRIALS[0], "complete")))
     (trial,) = mirrored(url)
     assert trial.intermediate_values == {20: 1.5, 40: 1.0}
 
@@ -117,9 +122,9 @@ def test_a_trial_that_a_fit_may_still_cut_ends_with_its_phase(url: str) -> None:
     exact = replace(PLAN, name="budget_sweep", kind="budget_sweep", stop_when_dominated=True)
     trial = replace(ended(TRIALS[0], "complete", "fitted"), phase="budget_sweep")
     cut = replace(trial, outcome=Outcome("stopped", "dominated"), last_step=20)
-    mirror = Mirror(url, CONFIG)
+    follower = Mirror(url, CONFIG)
     for phase in (PhaseRecord(plan=exact, trials=(trial,)), PhaseRecord(plan=exact, trials=(cut,), is_closed=True)):
-        mirror.sync(StudyRecord(name="mirrored", state="running", phases=(phase,), curves=CURVES))
+        follower.sync(StudyRecord(name="mirrored", state="running", phases=(phase,), curves=CURVES))
     (mirrored_trial,) = optuna.load_study(study_name="mirrored/budget_sweep", storage=url).trials
     assert mirrored_trial.state == optuna.trial.TrialState.PRUNED
 
@@ -132,11 +137,11 @@ def test_a_trial_that_may_be_named_collapsed_ends_with_its_phase(url: str) -> No
     losses = {TRIALS[0].trial: 0.8, TRIALS[1].trial: 0.2}
     curves = {trial: {**CURVES[trial], ("train", "loss"): ((20, loss), (40, loss))} for trial, loss in losses.items()}
     well = [ended(trial, "complete") for trial in TRIALS[:2]]
-    mirror = Mirror(url, CONFIG)
-    mirror.sync(replace(record(*well), curves=curves, decisions=known))
+    follower = Mirror(url, CONFIG)
+    follower.sync(replace(record(*well), curves=curves, decisions=known))
     assert [trial.state.name for trial in mirrored(url)] == ["RUNNING", "COMPLETE"]
     named = [ended(TRIALS[0], "infeasible", "collapsed"), well[1]]
-    mirror.sync(replace(record(*named), curves=curves, decisions=known))
+    follower.sync(replace(record(*named), curves=curves, decisions=known))
     assert [trial.state.name for trial in mirrored(url)] == ["PRUNED", "COMPLETE"]
 
 
@@ -151,3 +156,29 @@ def test_an_automatic_space_is_mirrored_as_it_was_decided(url: str) -> None:
     assert isinstance(rates, FloatDistribution)
     assert isinstance(beta1, FloatDistribution)
     assert (rates.low, rates.high, rates.log, beta1.low, beta1.high) == (1e-4, 1e-2, True, 0.8, 0.99)
+
+
+def test_values_written_at_once_are_the_rows_that_optuna_writes(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = (("complete", ""), ("infeasible", "diverged"), ("stopped", "dominated"))
+    study = record(*(ended(trial, *kind) for trial, kind in zip(TRIALS, kinds, strict=False)))
+    found = []
+    for place in ("at-once", "one-by-one"):
+        here = url.replace("mirror.db", f"{place}.db")
+        if place == "one-by-one":
+            monkeypatch.setattr(mirror, "is_known_layout", lambda engine: False)
+            monkeypatch.setattr(mirror, "insert_values", None)
+        Mirror(here, CONFIG).sync(study)
+        with closing(sqlite3.connect(here.removeprefix("sqlite:///"))) as connection:
+            rows = connection.execute("select * from trial_intermediate_values order by trial_id, step").fetchall()
+        found.append((rows, [(one.state, one.value, one.intermediate_values) for one in mirrored(here)]))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 6
+
+
+def test_a_layout_that_is_not_known_is_left_to_optuna(url: str) -> None:
+    Mirror(url, CONFIG).sync(record(TRIALS[0]))
+    engine = RDBStorage(url).engine
+    assert is_known_layout(engine)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("alter table trial_intermediate_values add column of_the_future text")
+    assert not is_known_layout(engine)

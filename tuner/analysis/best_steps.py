@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from tuner.analysis.intervals import Share, share
 from tuner.records import Curve, Direction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MEAN_WINDOW = 5
 """Evaluations in the mean that ranks trials and that a good evaluation must come close to."""
@@ -41,6 +43,8 @@ def noise(curve: Curve) -> float:
     From the median absolute deviation of second differences: a trend that is locally a line leaves none, and a few
     steep steps at the start do not move a median. Independent noise of variance v gives second differences of 6 v.
     """
+    import numpy as np  # a tenth of a second, and `tuner check` measures nothing
+
     if len(curve) < 4:
         return 0.0
     bends = np.diff(_values(curve), n=2)
@@ -50,6 +54,8 @@ def noise(curve: Curve) -> float:
 
 def best_mean(curve: Curve, direction: Direction) -> float | None:
     """The best mean of `MEAN_WINDOW` successive evaluations (of all, if fewer): ranks trials despite noise."""
+    import numpy as np
+
     if not curve:
         return None
     window = min(MEAN_WINDOW, len(curve))
@@ -120,4 +126,6 @@ def sign_of(direction: Direction) -> float:
 
 
 def _values(curve: Curve) -> NDArray[np.float64]:
+    import numpy as np
+
     return np.array([value for _, value in curve], dtype=np.float64)

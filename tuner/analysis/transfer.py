@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from tuner.analysis.best_steps import sign_of
 from tuner.records import Direction, Params
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MIN_POINTS_FOR_SPEARMAN = 6
 
@@ -48,6 +50,8 @@ def compare_rounds(
     seed_deviation: float | None = None,
 ) -> Transfer:
     """Compare two rounds on the points that both hold (by `point_key`), each with its value (a mean over seeds)."""
+    import numpy as np  # only where rounds are compared
+
     points = tuple(point for point in earlier if point in later)
     before = sign_of(direction) * np.array([earlier[point] for point in points], dtype=np.float64)
     after = sign_of(direction) * np.array([later[point] for point in points], dtype=np.float64)
@@ -64,6 +68,8 @@ def compare_rounds(
 
 
 def _spearman(before: NDArray[np.float64], after: NDArray[np.float64]) -> float | None:
+    import numpy as np
+
     first, second = _ranks(before), _ranks(after)
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
@@ -72,6 +78,8 @@ def _spearman(before: NDArray[np.float64], after: NDArray[np.float64]) -> float 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks from 0; ties share their mean rank."""
+    import numpy as np
+
     below = (values[None, :] < values[:, None]).sum(axis=1)
     equal = (values[None, :] == values[:, None]).sum(axis=1)
     return np.asarray(below + (equal - 1) / 2, dtype=np.float64)

@@ -38,6 +38,9 @@ def checkpoint_bytes(config: StudyConfig, plan: Sequence[PlannedPhase]) -> int |
     weights = parameters * BYTES_PER_WEIGHT
     num_averages = len(config.evaluation.averaged_horizons)
     reserved = len(config.round_1.decay_shares) if config.round_1.adjust != "none" else 0
+    if config.frontier is not None:
+        asked = config.frontier
+        reserved += asked.num_budgets if asked.budgets is None else len(asked.budgets)
     total = 0
     for phase in plan:
         states = (1 if phase.name == SWEEP else KEPT_STATES + reserved) + config.execution.save_total_limit - 1

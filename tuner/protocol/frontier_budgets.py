@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Final
 
-from tuner.config.schema import Frontier, StudyConfig
-from tuner.protocol.runs import has_plateau
+from tuner.config.schema import Frontier, LaterRound, StudyConfig
+from tuner.protocol.runs import has_plateau, lengthened
 from tuner.records import DecayShape, RunSpec
 
 FRONTIER: Final = "frontier"
@@ -56,19 +57,28 @@ def _wanted(asked: Frontier, spec: RunSpec) -> list[float]:
     return [min(able, key=lambda step: abs(step - each)) for each in spread]
 
 
-def with_reserved(config: StudyConfig, spec: RunSpec) -> RunSpec:
-    """A run of the last round, keeping its full state where a planned frontier would leave it."""
+def with_reserved(config: StudyConfig, spec: RunSpec, *, rest: Sequence[LaterRound] = ()) -> RunSpec:
+    """A run, keeping its full state where a planned frontier would leave what the rest of the rounds make of it.
+
+    The trunk of the last round leaves that of the round before late: what lies below is kept there, or nowhere. Lengths
+    that only measurements will tell (`auto`) count as no longer.
+    """
     if config.frontier is None or not has_plateau(config):
         return spec
-    reserved = fork_steps_of(budgets_of(config.frontier, spec), until=spec.max_train_steps - spec.schedule.decay_steps)
+    last = spec
+    for item in rest:
+        if item.budget_multiple != "auto":
+            length = max(1, round(item.budget_multiple * last.max_train_steps))
+            last = lengthened(config, last, max_train_steps=length)
+    reserved = fork_steps_of(budgets_of(config.frontier, last), until=spec.max_train_steps - spec.schedule.decay_steps)
     return replace(spec, fork_steps=tuple(sorted({*spec.fork_steps, *reserved})))
 
 
 def fork_steps_of(budgets: dict[int, int], *, until: int) -> tuple[int, ...]:
     """Where the cooldowns leave a trunk whose own decay starts at `until`: after their first update, which runs at the
-    peak rate still."""
-    starts = sorted(budget - decay for budget, decay in budgets.items())
-    return tuple(start + 1 for start in starts if start < until)
+    peak rate still; before it where that is their last, whose evaluation is none of the trunk's (D7)."""
+    starts = {budget: budget - decay for budget, decay in budgets.items()}
+    return tuple(sorted({min(start + 1, budget - 1) for budget, start in starts.items() if start < until}))
 
 
 def decay_share_of(asked: Frontier, spec: RunSpec) -> float:

@@ -78,8 +78,7 @@ def open_later_round(
     best = leaders[: item.num_trials]
     decay = _new_decay(config, study, base, length)
     specs = [_extended(config, trial.spec, length=length, decay=decay) for trial in best]
-    if place == len(config.later_rounds) - 1:
-        specs = [with_reserved(config, spec) for spec in specs]
+    specs = [with_reserved(config, spec, rest=config.later_rounds[place + 1 :]) for spec in specs]
     trials = [
         TrialPlan(
             number=index * len(best) + order,

@@ -7,7 +7,7 @@ writers up as briefly as they can.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from tuner.records import Curve, Decision, PhaseRecord, StudyRecord
+from tuner.records import Curve, Decision, PhaseRecord, StudyRecord, TrialRecord
 from tuner.storage.rows import plan_of, trial_of
 from tuner.storage.studies import answer_of, find
 from tuner.storage.tables import decisions, evals, numerics, phases, trials
@@ -48,17 +48,17 @@ def fetch(connection: Connection, name: str, *, with_curves: bool) -> StudyRows:
         decisions=connection.execute(
             select(decisions).where(decisions.c.study_id == study.id).order_by(decisions.c.ordinal)
         ).all(),
-        evals=_fetch_evals(connection, study.id) if with_curves else (),
+        evals=fetch_evals(connection, study.id) if with_curves else (),
         numerics=_fetch_numerics(connection, study.id),
     )
 
 
-def build(rows: StudyRows) -> StudyRecord:
-    """The record of a study."""
+def build(rows: StudyRows, *, trial: Callable[[Row[Any], str], TrialRecord] = trial_of) -> StudyRecord:
+    """The record of a study; `trial` makes that of a trial from its row and its phase's name."""
     names = {phase.id: phase.name for phase in rows.phases}
     by_phase: dict[int, list[Any]] = {phase.id: [] for phase in rows.phases}
     for row in rows.trials:
-        by_phase[row.phase_id].append(trial_of(row, names[row.phase_id]))
+        by_phase[row.phase_id].append(trial(row, names[row.phase_id]))
     return StudyRecord(
         name=rows.study.name,
         state=rows.study.state,
@@ -78,7 +78,7 @@ def build(rows: StudyRows) -> StudyRecord:
             Decision(kind=row.kind, reason=row.reason, phase=row.phase, numbers=json.loads(row.numbers))
             for row in rows.decisions
         ),
-        curves=_curves(rows.evals),
+        curves=curves_of(rows.evals),
         sharing=_sharing(rows.numerics),
     )
 
@@ -94,10 +94,14 @@ def _sharing(segments: Sequence[tuple[int, str]]) -> str:
     return "exact" if is_exact and not is_mixed else "statistical"
 
 
-def _fetch_evals(connection: Connection, study: int) -> Sequence[tuple[int, str, str, int, float]]:
+def fetch_evals(
+    connection: Connection, study: int, *, only: Sequence[int] | None = None
+) -> Sequence[tuple[int, str, str, int, float]]:
+    """All evaluations of a study, or of some of its trials, by trial, split, metric and step."""
+    own = select(trials.c.id).where(trials.c.study_id == study)
     statement = (
         select(evals.c.trial_id, evals.c.split, evals.c.metric, evals.c.global_step, evals.c.value)
-        .where(evals.c.trial_id.in_(select(trials.c.id).where(trials.c.study_id == study)))
+        .where(evals.c.trial_id.in_(own if only is None else only))
         .order_by(evals.c.trial_id, evals.c.split, evals.c.metric, evals.c.global_step)
     )
     # The driver's own tuples: a million rows cost half as much as SQLAlchemy's, and no column needs conversion.
@@ -107,9 +111,10 @@ def _fetch_evals(connection: Connection, study: int) -> Sequence[tuple[int, str,
     return fetched
 
 
-def _curves(
+def curves_of(
     rows: Sequence[tuple[int, str, str, int, float]],
 ) -> Mapping[int, Mapping[tuple[str, str], Curve]]:
+    """Curves by trial from rows in the order of `fetch_evals`."""
     point = itemgetter(3, 4)
     curves: dict[int, dict[tuple[str, str], Curve]] = {}
     for (trial, split, metric), of_curve in groupby(rows, key=itemgetter(0, 1, 2)):

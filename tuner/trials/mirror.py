@@ -20,6 +20,7 @@ from tuner.failpoints import failpoint
 from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
+from tuner.storage.optuna_values import insert_values, is_known_layout
 from tuner.trials.facts import stored_facts
 from tuner.trials.outcomes import optuna_end
 
@@ -85,6 +86,10 @@ class Mirror:
         connect = {"connect_args": {"timeout": 30}} if self._url.startswith("sqlite") else {}
         return RDBStorage(self._url, engine_kwargs=connect)
 
+    @cached_property
+    def _writes_values(self) -> bool:
+        return is_known_layout(self._storage.engine)
+
     def _study(self, phase: PhaseRecord, study: str) -> optuna.Study:
         name = f"{study}/{phase.name}"
         if name not in self._studies:
@@ -128,8 +133,12 @@ class Mirror:
         study, optuna_id = self._study(phase, record.name), self._ids_of(phase, record.name)[trial.trial]
         frozen = self._storage.get_trial(optuna_id)
         live = optuna.Trial(study, optuna_id)
-        for step, value in record.curve(trial.trial, VALIDATION, phase.plan.eval.metric):
-            if step not in frozen.intermediate_values:
+        curve = record.curve(trial.trial, VALIDATION, phase.plan.eval.metric)
+        missing = [point for point in curve if point[0] not in frozen.intermediate_values]
+        if self._writes_values:
+            insert_values(self._storage.engine, optuna_id, missing)
+        else:
+            for step, value in missing:
                 live.report(value, step)
         for key, attribute in (
             ("outcome", _outcome(trial)),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from tuner.config.canonical import config_to_json
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
+from tuner.protocol.frontier_budgets import with_reserved
 from tuner.protocol.generations import searched
 from tuner.protocol.grown import joining_trials
 from tuner.protocol.joined import joined, joined_name
@@ -33,6 +34,7 @@ from tuner.records import (
     WorkloadFacts,
 )
 from tuner.storage.extending import extend
+from tuner.storage.followed import FollowedStudy
 from tuner.storage.leases import Lease
 from tuner.storage.store import Store
 from tuner.trials.facts import stored_facts
@@ -48,6 +50,7 @@ class Planner:
         self, store: Store, lease: Lease, config: StudyConfig, *, mirror: Mirror, warn: Callable[[str], None]
     ) -> None:
         self._store, self._lease, self._config, self._mirror, self._warn = store, lease, config, mirror, warn
+        self._study = FollowedStudy(store.database, config.study)
         self._facts: WorkloadFacts | None = None
         self._sharing = "exact"
         self.extension: tuple[Decision, ...] = ()
@@ -59,7 +62,7 @@ class Planner:
 
     def record(self) -> StudyRecord:
         """The study as stored."""
-        return self._store.load(self._config.study)
+        return self._study.load()
 
     def needs_facts(self) -> bool:
         """Whether no decision holds the workload's facts yet; a worker will tell them."""
@@ -156,4 +159,6 @@ class Planner:
         points = propose(self._config, space, past, num_points=move.num_points, within=within)
         first = len(record.phase(move.phase).trials) if isinstance(move, AddTrials) else 0
         trials = joining_trials(self._config, self._facts, rounds, points, first=first + len(move.trials))
+        specs = [with_reserved(self._config, trial.spec, rest=self._config.later_rounds) for trial in trials]
+        trials = tuple(replace(trial, spec=spec) for trial, spec in zip(trials, specs, strict=True))
         return replace(move, trials=(*move.trials, *trials), num_points=0)
