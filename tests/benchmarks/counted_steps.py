@@ -4,8 +4,8 @@
 
 The frontier is the one that the protocol itself plans: eight budgets between half and all of the answer's. `as a tree`
 is the stage tree, distinct (recipe, step) pairs, and what `tuner` executes; `separately` trains each budget from its
-first step; `formula` is PROTOCOL 8's T(1 - d) + d * sum(T_i). `on the answer's trunk` is what is left to do once the study
-has its answer, whose own run is the longest budget: it counts on neither side.
+first step; `formula` is PROTOCOL 8's T(1 - d) + d * sum(T_i). `on the answer's trunk` is what is left to do once the
+study has its answer, whose own run is the longest budget: it counts on neither side.
 
 The protocols are played against made-up curves by the planner's own code. `separately` trains every trial from its
 first step, but the sweep's rungs go on from each other; `each run once` looks up a run that was trained before.
