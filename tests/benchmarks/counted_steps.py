@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.config.schema import StudyConfig
+from tuner.config.schema import Frontier, StudyConfig
 from tuner.protocol.frontier import advance_frontier
 from tuner.records import (
     Answer,
@@ -88,11 +88,10 @@ class CountedFrontier:
         return (self.separately - self.stands) / self.marginal
 
 
-def count_frontier(*, max_train_steps: int, decay_share: float, half_rate: bool) -> CountedFrontier:
-    """The frontier that the protocol plans from an answer of this length."""
-    config = config_of(frontier={"num_budgets": 8, "half_rate": half_rate})
-    base = RunSpec(
-        seed=config.seed,
+def answered(*, max_train_steps: int, decay_share: float, seed: int) -> RunSpec:
+    """The run of an answer of this length."""
+    return RunSpec(
+        seed=seed,
         max_train_steps=max_train_steps,
         learning_rate=1e-3,
         schedule=ScheduleSpec(
@@ -104,6 +103,12 @@ def count_frontier(*, max_train_steps: int, decay_share: float, half_rate: bool)
         global_batch_size=16,
         eval_every_steps=max_train_steps // EVALUATIONS,
     )
+
+
+def count_frontier(*, max_train_steps: int, decay_share: float, half_rate: bool) -> CountedFrontier:
+    """The frontier that the protocol plans from an answer of this length."""
+    config = config_of(frontier={"num_budgets": 8, "half_rate": half_rate})
+    base = answered(max_train_steps=max_train_steps, decay_share=decay_share, seed=config.seed)
     runs = [(spec, spec.max_train_steps) for spec in _planned(config, base)]
     budgets = [length for _, length in runs]
     trunks = 1 + half_rate
@@ -127,7 +132,9 @@ def _planned(config: StudyConfig, base: RunSpec) -> list[RunSpec]:
         name="round_2",
         kind="round_2",
         max_train_steps=base.max_train_steps,
-        eval=EvalSpec(metric="loss", direction="minimize", batch_size=64, num_train_examples=64),
+        eval=EvalSpec(
+            metric="loss", direction="minimize", batch_size=64, num_train_examples=64, averaged_horizons=(100,)
+        ),
     )
     study = StudyRecord(
         name="counted", state="running", phases=(PhaseRecord(plan=plan, trials=(trial,), is_closed=True),)
@@ -169,6 +176,24 @@ def print_frontiers() -> None:
                     f"{1 / share:.0f}",
                 )
                 print(f"| {' | '.join(cells)} |")
+
+
+def print_proxies() -> None:
+    """A frontier by averaged weights: its trunk and the real cooldowns that calibrate it."""
+    if "proxy" not in Frontier.model_fields:
+        print("Missing: this version has no frontier by averaged weights.")
+        return
+    heads = ("T", "decay", "eight budgets separately", "proxy as a tree", "fewer alone", "bound 6 / (1 + 1.5 d)")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for share in (0.2, 0.1):
+        exact = count_frontier(max_train_steps=10_000, decay_share=share, half_rate=False)
+        config = config_of(frontier={"proxy": True, "half_rate": False}, evaluation={"averaged_horizons": [100]})
+        base = answered(max_train_steps=10_000, decay_share=share, seed=config.seed)
+        tree = stage_tree([(spec, spec.max_train_steps) for spec in _planned(config, base)])
+        bound = 6 / (1 + 1.5 * share)
+        print(
+            f"| 10,000 | {share:.0%} | {exact.separately:,} | {tree:,} | {exact.separately / tree:.2f} | {bound:.2f} |"
+        )
 
 
 # ---------------------------------------------------------------- whole protocols
@@ -227,6 +252,8 @@ def print_protocols() -> None:
 def main() -> None:
     print("An exact frontier of eight budgets between T/2 and T:\n")
     print_frontiers()
+    print("\nA frontier by averaged weights, whose every evaluation is a budget:\n")
+    print_proxies()
     print("\nWhole protocols on made-up curves, without and with a frontier of decay 20 %:\n")
     print_protocols()
 

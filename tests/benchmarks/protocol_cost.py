@@ -306,7 +306,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rows", type=Path)
     asked = parser.parse_args()
-    settings = (*REDUCED, *asked.overrides)
+    given = dict(setting.split("=", 1) for setting in (*REDUCED, *asked.overrides))
+    settings = tuple(f"{key}={value}" for key, value in given.items())
     bench = Bench(loaded=load_study(STUDY, settings), settings=settings, workers=asked.workers)
     rows = Rows(asked.rows)
     try:
