@@ -45,13 +45,13 @@ quickstart: $(INSTALLED)
 	@echo "The report is at reports/quickstart/; open its HTML page in a browser."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+	tests/in_memory.sh $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -q -m slow
+	tests/in_memory.sh $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -q -m slow
 
 test-postgres: $(INSTALLED)
-	tests/storage/with_postgres.sh $(BIN)/python -m pytest -n 2 -q tests/storage tests/trials/test_trials_postgres.py tests/trials/test_trials_passwords.py
+	tests/storage/with_postgres.sh tests/in_memory.sh $(BIN)/python -m pytest -n 2 -q -k "postgres or passwords" tests/storage tests/trials
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

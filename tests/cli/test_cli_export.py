@@ -41,9 +41,9 @@ workload:
 training: {global_batch_size: 8}
 evaluation: {train_sample: 16, max_validation_examples: 16, averaged_horizons: [3, 20]}
 budget: {first_guess_steps: 40, max_steps: 640, perfect_fit: {metric: loss, at_most: 3.5}}
-budget_sweep: {learning_rates: {low: 5e-4, high: 0.128, num_rates: 5}}
+budget_sweep: {learning_rates: {low: 2e-3, high: 0.128, num_rates: 4}}
 search_space: {learning_rate: {low: 3e-3, high: 3e-2, scale: log}, dropout: {low: 0.0, high: 0.3}}
-round_1: {num_trials: 5, max_adjustments: 0, adjust: none}
+round_1: {num_trials: 3, max_adjustments: 0, adjust: none}
 round_2: null
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,16 +26,10 @@ from tuner.storage.store import Store
 from tuner.trials.mirror import Mirror
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(None, tmp_path / "runs")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def home(store: Store) -> str:
-    """The home of a finished study of two trials, mirrored."""
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a finished study of two trials, mirrored; to be copied."""
+    store = Store.open(None, tmp_path_factory.mktemp("finished") / "runs")
     config = make_config("x")
     lease = open_study(store, [make_spec(40), make_spec(60)], make_plan(steps=60))
     store.update_config("x", config_to_json(config))
@@ -54,7 +49,22 @@ def home(store: Store) -> str:
     store.apply(lease, Conclude(answer=answer))
     store.release(lease)
     sync(store)
-    return str(store.paths.home)
+    store.close()
+    return store.paths.home
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(None, tmp_path / "runs")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, finished: Path, request: pytest.FixtureRequest) -> str:
+    """A copy of the finished study's home, which `store` has open."""
+    shutil.copytree(finished, tmp_path / "runs")
+    return str(request.getfixturevalue("store").paths.home)
 
 
 def sync(store: Store) -> None:

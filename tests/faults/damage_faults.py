@@ -257,7 +257,7 @@ CAMPAIGNS = (
     Campaign(
         name="checkpoint-damaged",
         promise="noticed, set aside, never used, never fatal; equal to the undisturbed study",
-        num_ci=100,
+        num_ci=40,
         num_full=2000,
         run=damage_files,
     ),

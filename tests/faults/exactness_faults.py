@@ -312,7 +312,7 @@ CAMPAIGNS = (
     Campaign(
         name="fork-exactness",
         promise="forked and interrupted runs equal those trained alone, all of their state; changed ones share nothing",
-        num_ci=50,
+        num_ci=20,
         num_full=1000,
         run=compare_pair,
     ),

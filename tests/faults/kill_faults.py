@@ -111,14 +111,14 @@ CAMPAIGNS = (
     Campaign(
         name="group-killed",
         promise="equal to the undisturbed study; at most a checkpoint interval per worker trained again",
-        num_ci=20,
+        num_ci=11,
         num_full=300,
         run=kill_the_group,
     ),
     Campaign(
         name="worker-or-planner-killed",
         promise="equal to the undisturbed study; orphaned workers save and leave",
-        num_ci=10,
+        num_ci=6,
         num_full=200,
         run=kill_one,
     ),

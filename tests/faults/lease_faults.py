@@ -187,14 +187,14 @@ CAMPAIGNS = (
     Campaign(
         name="claim-race",
         promise="200 trials, each claimed by exactly one of 16 processes",
-        num_ci=3,
+        num_ci=1,
         num_full=50,
         run=race_for_trials,
     ),
     Campaign(
         name="worker-stopped",
         promise="no late write accepted; equal to the undisturbed study",
-        num_ci=3,
+        num_ci=1,
         num_full=50,
         run=stop_a_worker,
     ),

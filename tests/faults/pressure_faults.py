@@ -144,7 +144,7 @@ CAMPAIGNS = (
     Campaign(
         name="full-disk",
         promise="exit 75 without a traceback, no half file, no row without its file; with space it ends as undisturbed",
-        num_ci=5,
+        num_ci=3,
         num_full=50,
         run=pressure,
     ),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from campaign import all_campaigns
 from numpy_trainer import ToyRun
 from toy_study import CHECKPOINT_EVERY_STEPS, LONG, SHORT, reference_of
 
@@ -61,3 +62,9 @@ def test_toy_studies_take_the_way_of_the_protocol(text: str, phases: dict[str, i
     assert {phase: found.count(phase) for phase in found} == phases
     assert f"checkpoint_every_steps: {CHECKPOINT_EVERY_STEPS}," in text
     assert {decision[2] for decision in rows.decisions} >= {"rung", "budget", "verdict", "answer"}
+
+
+def test_the_table_says_how_many_faults_the_tests_do() -> None:
+    lines = (Path(__file__).parent / "README.md").read_text().splitlines()
+    told = {cells[1].strip(): cells[3].strip() for line in lines if len(cells := line.split("|")) == 10}
+    assert {campaign.name: str(campaign.num_ci) for campaign in all_campaigns()}.items() <= told.items()

@@ -16,9 +16,8 @@ from lives import Life
 from pressure_faults import CAMPAIGNS, pressure, require_ends_as_undisturbed
 from toy_study import ToyStudy
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(CAMPAIGNS[0].num_ci))
 def test_a_study_on_a_disk_that_fills_up_ends_as_if_there_had_been_space(seed: int, tmp_path: Path) -> None:
     pressure(seed, tmp_path)
@@ -39,6 +38,7 @@ def lock(study: ToyStudy) -> sqlite3.Connection:
     return connection
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_locked_ends_the_command_with_75_and_loses_nothing(tmp_path: Path) -> None:
     study, life = begun(tmp_path, "failpoint_faults:hurried")
     with closing(lock(study)):
@@ -50,6 +50,7 @@ def test_a_database_that_stays_locked_ends_the_command_with_75_and_loses_nothing
     require_ends_as_undisturbed(study)
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_let_go_in_time_costs_nothing_but_time(tmp_path: Path) -> None:
     study, life = begun(tmp_path, "tuner")
     with closing(lock(study)) as connection:
@@ -68,6 +69,7 @@ def test_a_lock_that_is_let_go_in_time_costs_nothing_but_time(tmp_path: Path) ->
     require_ends_as_undisturbed(study)
 
 
+@pytest.mark.slow
 def test_a_study_ends_well_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
     study = ToyStudy(tmp_path, SMALL)
     exit_code, said = run(study, entry="pressure_faults:nobody_reads")
@@ -75,6 +77,7 @@ def test_a_study_ends_well_when_nobody_reads_what_it_says(tmp_path: Path) -> Non
     require_ends_as_undisturbed(study)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_without_waiting_for_a_worker_that_hangs(tmp_path: Path) -> None:
     study, life = begun(tmp_path, "pressure_faults:waits_for_workers")
     with closing(sqlite3.connect(study.home / "tuner.db", timeout=60)) as connection:
@@ -91,7 +94,10 @@ def test_a_second_ctrl_c_leaves_without_waiting_for_a_worker_that_hangs(tmp_path
     require_ends_as_undisturbed(study)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+# Ctrl-C is tried by every run of the tests.
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_a_signal_saves_everything_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     study, life = begun(tmp_path, "failpoint_faults:hurried")
     os.kill(life.pid, number)

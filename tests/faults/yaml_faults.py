@@ -404,7 +404,7 @@ CAMPAIGNS = (
     Campaign(
         name="mutated-yaml",
         promise=f"{NUM_PER_SEED} mutated studies a seed: each valid, or told in lines that say where; no traceback",
-        num_ci=3,
+        num_ci=1,
         num_full=100,
         run=run,
     ),

@@ -81,6 +81,7 @@ def test_page_names_no_network_address(written: ReportFiles) -> None:
     assert not re.search(r"https?:|//\w+\.|@import|url\(", text)
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     decision = Decision(kind="rung", phase="budget_sweep", reason=f"because {HOSTILE}")
     study = replace(no_answer_study(HOSTILE), decisions=(decision,), reason=HOSTILE)
@@ -135,6 +136,7 @@ def test_images_are_described_for_those_who_cannot_see_them(page: Elements) -> N
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_decisions_are_listed_with_their_times(tmp_path: Path) -> None:
     study = no_answer_study()
     times = [f"2026-01-01 10:00:{second:02d}" for second in range(len(study.decisions))]
@@ -144,6 +146,7 @@ def test_decisions_are_listed_with_their_times(tmp_path: Path) -> None:
     assert times[-1] in files.page.read_text()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_unfinished_study_says_so_and_shows_the_best_so_far(tmp_path: Path) -> None:
     files = write(unfinished_study(), tmp_path)
     text = Elements(files.page.read_text()).text
@@ -156,6 +159,7 @@ def test_unfinished_study_says_so_and_shows_the_best_so_far(tmp_path: Path) -> N
     assert answer["best_so_far"]["max_train_steps"] == 840
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_study_without_an_answer_shows_the_reason_and_the_sweep(tmp_path: Path) -> None:
     files = write(no_answer_study(), tmp_path)
     text = Elements(files.page.read_text()).text
@@ -172,6 +176,7 @@ def test_study_that_just_began_has_a_page(tmp_path: Path) -> None:
     assert files.figures == ()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_page_of_sixty_trials_folds_the_long_table(tmp_path: Path) -> None:
     searched = tuple(SPACE)
     study = quickstart_study("big", num_points=60, searched=searched)
@@ -244,6 +249,7 @@ def test_out_that_cannot_be_made_is_one_line_before_anything_is_drawn(monkeypatc
             write(empty_study(), out)
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_times_of_decisions_do_not_break(tmp_path: Path) -> None:
     study = no_answer_study()
     times = ["2026-01-01 10:00:00"] * len(study.decisions)
@@ -252,5 +258,6 @@ def test_times_of_decisions_do_not_break(tmp_path: Path) -> None:
     assert "td.t { white-space: nowrap; }" in page
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_one_phase_is_one_phase(tmp_path: Path) -> None:
     assert "answer. 1 phase, 5 trials." in write(no_answer_study(), tmp_path).page.read_text()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from sample_studies import BILL, make_config, quickstart_study
 
 from tuner.protocol.decay import DECAY_STEPS
@@ -57,6 +58,7 @@ def test_probes_and_decays_are_shown_as_curves_and_compared_with_no_round() -> N
     assert {drawing.name for drawing in curves.drawings} >= {"curves-round_1.2.probe", "curves-round_1.decay"}
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_best_so_far_is_no_probe_but_may_be_a_decay(tmp_path: Path) -> None:
     study = with_phases_that_measure()
     best = answer_so_far(study)

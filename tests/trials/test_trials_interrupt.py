@@ -50,6 +50,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_resume_goes_on_at_once(home: Home) -> None:
     process = home.start("run", "tiny.yaml", "--workers", "2")
     assert home.wait_for_evals(process, 30)
