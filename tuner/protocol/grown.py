@@ -162,8 +162,8 @@ def _joining(
     item, budget = config.later_rounds[place], last.plan.max_train_steps
     best = best_of_each_first([group[0] for group in ranked_points(base)], asked(config))[: item.num_trials]
     runs = _runs_of_points(config, study, base=base, last=last, best=best)
-    if place == len(config.later_rounds) - 1:
-        runs = {key: (params, with_reserved(config, spec)) for key, (params, spec) in runs.items()}
+    rest = config.later_rounds[place + 1 :]
+    runs = {key: (params, with_reserved(config, spec, rest=rest)) for key, (params, spec) in runs.items()}
     there = {_run(trial) for trial in last.trials if not is_broken_off(trial) and not is_taken_up(trial)}
     wanted = [
         TrialPlan(number=0, params=params, spec=replace(spec, seed=trial_seed(config.seed, index)))

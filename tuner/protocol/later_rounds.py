@@ -110,8 +110,8 @@ def skipped(name: str, why: str) -> Decision:
 
 def _repeats(base: PhaseRecord, trials: list[TrialPlan]) -> bool:
     """Whether every trial is one that the round before has measured."""
-    measured = [trial.spec for trial in feasible(base)]
-    return all(trial.spec in measured for trial in trials)
+    measured = [replace(trial.spec, fork_steps=()) for trial in feasible(base)]
+    return all(replace(trial.spec, fork_steps=()) in measured for trial in trials)
 
 
 def twin_of(best: TrialRecord, trials: list[TrialPlan]) -> TrialPlan | None:
