@@ -1,10 +1,13 @@
 """Steps per second of the core, a bare PyTorch loop and transformers' Trainer, side by side.
 
-    python tests/benchmarks/step_speed.py [--rounds 15] [--updates 80]
+    python tests/benchmarks/step_speed.py [--rounds 15] [--updates 80] [--only-averages]
 
 One process, one thread, the same model, batches and arithmetic: fused AdamW, clipping at 1.0, a rate set before each
 update. The bare loop takes its batches from a list in memory and does nothing else. Short rounds are interleaved, so
 that a busy machine slows all three; the medians of all rounds are compared.
+
+What averaged weights cost is measured update by update: a run without and one with two horizons take turns, and the
+medians of their updates are compared.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,7 @@ from tuner.workloads.interface import Batch, Workload
 RATE, WEIGHT_DECAY, MAX_NORM, WARM_UP = 1e-3, 0.01, 1.0, 10
 # CPU time of the one thread: another program on the same machine moves it far less than wall time.
 CLOCK = time.process_time
+HORIZONS = (50, 200)
 EVAL = EvalSpec(metric="loss", direction="minimize", batch_size=64, num_train_examples=64)
 
 
@@ -64,7 +68,7 @@ def workload_of(shape: Shape, cache: Path) -> Workload:
     return build_workload(config, {}, folder=cache, cache=cache)
 
 
-def new_run(workload: Workload, shape: Shape, updates: int) -> TrainingRun:
+def new_run(workload: Workload, shape: Shape, updates: int, horizons: tuple[int, ...] = ()) -> TrainingRun:
     spec = RunSpec(
         seed=0,
         max_train_steps=updates,
@@ -83,7 +87,7 @@ def new_run(workload: Workload, shape: Shape, updates: int) -> TrainingRun:
         checkpoint_every_steps=updates,
         log_every_steps=updates,
     )
-    return TrainingRun(spec, EVAL, execution, workload)
+    return TrainingRun(spec, replace(EVAL, averaged_horizons=horizons), execution, workload)
 
 
 def batches_in_memory(workload: Workload, shape: Shape, updates: int) -> list[Batch]:
@@ -194,12 +198,45 @@ def measure(shape: Shape, *, rounds: int, updates: int) -> dict[str, list[float]
     return seconds
 
 
+def measure_averages(shape: Shape, updates: int) -> tuple[float, float]:
+    """Median seconds of an update without averages and with two, taking turns; the first of each pair changes."""
+    with tempfile.TemporaryDirectory() as cache:
+        workload = workload_of(shape, Path(cache))
+        runs = [new_run(workload, shape, updates, horizons) for horizons in ((), HORIZONS)]
+        seconds: list[list[float]] = [[], []]
+        for number in range(updates):
+            for place in (number % 2, 1 - number % 2):
+                started = CLOCK()
+                runs[place].update()
+                seconds[place].append(CLOCK() - started)
+    plain, averaged = (statistics.median(each[WARM_UP:]) for each in seconds)
+    return plain, averaged
+
+
+def averages_table(updates: int, rounds: int) -> str:
+    rows = [
+        "| GPT-2 | without ms | with ms | overhead, median of rounds | smallest | largest |",
+        "|---|---|---|---|---|---|",
+    ]
+    for shape in SHAPES:
+        found = [measure_averages(shape, round(updates * shape.relative_updates)) for _ in range(rounds)]
+        plain, averaged = (statistics.median(each) for each in zip(*found, strict=True))
+        ratios = sorted(100 * (after / before - 1) for before, after in found)
+        told = " | ".join(f"{value:.1f} %" for value in (statistics.median(ratios), ratios[0], ratios[-1]))
+        rows.append(f"| {shape} | {1000 * plain:.2f} | {1000 * averaged:.2f} | {told} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--updates", type=int, default=80)
+    parser.add_argument("--only-averages", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    print(averages_table(updates=5 * arguments.updates, rounds=max(1, arguments.rounds // 3)))
+    if arguments.only_averages:
+        return
     rows = ["| GPT-2 | core ms | bare ms | Trainer ms | core against bare | core against Trainer |"]
     rows.append("|---|---|---|---|---|---|")
     for shape in SHAPES:

@@ -17,6 +17,7 @@ from sample_studies import empty_study, make_config, no_answer_study, quickstart
 from stored_studies import keep_study
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
+from tuner.analysis.best_averaged import best_averaged_of
 from tuner.cli.main import run_command_line
 from tuner.config.canonical import config_from_json
 from tuner.records import VALIDATION
@@ -38,7 +39,7 @@ workload:
   block_size: 16
   model: {hidden_size: 16, num_layers: 1, num_heads: 2}
 training: {global_batch_size: 8}
-evaluation: {train_sample: 16, max_validation_examples: 16}
+evaluation: {train_sample: 16, max_validation_examples: 16, averaged_horizons: [3, 20]}
 budget: {first_guess_steps: 40, max_steps: 640, perfect_fit: {metric: loss, at_most: 3.5}}
 budget_sweep: {learning_rates: {low: 5e-4, high: 0.128, num_rates: 5}}
 search_space: {learning_rate: {low: 3e-3, high: 3e-2, scale: log}, dropout: {low: 0.0, high: 0.3}}
@@ -71,20 +72,21 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, exit_code: int 
     return line
 
 
-def test_exported_folder_is_the_best_checkpoint_bit_for_bit(finished: Path, tmp_path: Path) -> None:
-    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished))
+@pytest.mark.parametrize("weights", ["raw", "averaged"])
+def test_exported_folder_is_the_best_checkpoint_bit_for_bit(finished: Path, tmp_path: Path, weights: str) -> None:
+    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished), "--weights", weights)
     store = Store.open(None, finished, create=False)
     study = store.load("letters")
     config = config_from_json(store.study("letters").config)
-    best = store.best_checkpoint(study.answer.best_trial)
-    weights = read_weights(store.paths.resolve(best.path))
+    best = store.best_checkpoint(study.answer.best_trial, averaged=weights == "averaged")
+    tensors = read_weights(store.paths.resolve(best.path))
     store.close()
     opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     (finished.parent / "book.txt").write_text((finished.parent / "read.txt").read_text())
     workload = build_workload(config.workload, {}, folder=finished.parent, cache=tmp_path / "cache")
     (finished.parent / "book.txt").unlink()
     trained = workload.build_model().eval()
-    trained.load_state_dict(weights, strict=False)
+    trained.load_state_dict(tensors, strict=False)
     batch = workload.batch(VALIDATION, torch.arange(16).numpy())
     with torch.no_grad():
         logits = trained(input_ids=batch["inputs"], use_cache=False).logits
@@ -94,7 +96,7 @@ def test_exported_folder_is_the_best_checkpoint_bit_for_bit(finished: Path, tmp_
 
 
 def test_model_card_holds_the_stored_numbers(finished: Path, tmp_path: Path) -> None:
-    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished))
+    tuner("export", "letters", str(tmp_path / "out"), "--home", str(finished), "--weights", "raw")
     card = (tmp_path / "out" / "README.md").read_text()
     store = Store.open(None, finished, create=False)
     answer = store.load("letters").answer
@@ -109,6 +111,58 @@ def test_model_card_holds_the_stored_numbers(finished: Path, tmp_path: Path) -> 
     assert re.search(r"command: `tuner run .*`", card)
     assert "training.learning_rate" not in card
     assert card.startswith("---\nlibrary_name: transformers\n")
+
+
+def test_the_better_weights_are_written_unless_the_user_says_which(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(None, finished, create=False)
+    study = store.load("letters")
+    store.close()
+    answer, trial = study.answer, study.answer.best_trial
+    best = best_averaged_of(study, next(t for t in study.trials() if t.trial == trial))
+    assert (answer.averaged is not None) == (best.value < answer.best_value)
+    tuner("answer", "letters", "--home", str(finished), "--json")
+    told = json.loads(capsys.readouterr().out)["answer"]
+    assert told["weights"] == answer.weights
+    for weights in ("averaged", None):
+        tuner(
+            "export",
+            "letters",
+            str(tmp_path / f"{weights}"),
+            "--home",
+            str(finished),
+            *([] if weights is None else ["--weights", weights]),
+        )
+    card = (tmp_path / "averaged" / "README.md").read_text()
+    assert (
+        f"The weights averaged over about {best.horizon:,} updates, as they were after {best.step:,} updates (" in card
+    )
+    assert f"| validation | `loss` | {best.value:.5g} |" in card
+    same = (tmp_path / "None" / "model.safetensors").read_bytes() == (
+        tmp_path / "averaged" / "model.safetensors"
+    ).read_bytes()
+    assert same == (answer.averaged is not None)
+    if answer.averaged is not None:
+        assert told["averaged"] == {
+            "horizon": best.horizon,
+            "step": best.step,
+            "value": best.value,
+            "test_value": answer.averaged.test_value,
+        }
+        assert f"| test | `loss` | {answer.averaged.test_value:.5g} |" in card
+    tuner("answer", "letters", "--home", str(finished))
+    assert "best weights: " in capsys.readouterr().out
+
+
+def test_averaged_weights_of_a_study_without_are_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_study(tmp_path / "runs", quickstart_study(), make_config())
+    line = refused(
+        capsys, "export", "quickstart", str(tmp_path / "out"), "--home", str(tmp_path / "runs"), "--weights", "averaged"
+    )
+    assert "measured no averaged weights; export its own with --weights raw" in line
 
 
 def test_python_of_the_model_card_runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

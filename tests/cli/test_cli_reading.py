@@ -14,6 +14,7 @@ from tuner.cli.main import run_command_line
 from tuner.storage.store import Owner, Store
 
 ANSWER_KEYS = ["max_train_steps", "verdict", "best_trial", "best_step", "best_value", "metric", "params", "sharing"]
+ANSWER_KEYS += ["weights", "averaged"]
 PHASE_KEYS = ["name", "max_train_steps", "num_trials", "outcomes", "verdict", "reason"]
 STEP_KEYS = ["requested", "executed", "shared", "recomputed", "overshoot", "stage_tree"]
 TRIAL_KEYS = [

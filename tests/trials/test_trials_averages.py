@@ -9,11 +9,13 @@ import pytest
 from in_process import SPEC, Study
 
 from tuner.analysis.averages import averaged_split
-from tuner.records import Evaluation
+from tuner.records import Answer, AveragedBest, Conclude, Evaluation
 from tuner.storage.rows import StoredCheckpoint
 from tuner.training.checkpoint import read_checkpoint
 from tuner.training.scoring import ScoredFile, score_weights
 from tuner.trials.best_weights import whole_best_weights
+from tuner.trials.messages import AVERAGED_TEST
+from tuner.trials.planner import Planner
 
 HORIZONS = (3, 8)
 
@@ -92,3 +94,28 @@ def test_damaged_best_averages_are_made_again_and_are_the_very_same(home: Path) 
     assert whole_best_weights(study.bench, trial, study.eval, horizon=facts["horizon"]) == kept
     assert path.read_bytes() == whole
     assert study.warnings[-1].endswith("and are the very same")
+
+
+def test_the_answer_keeps_the_test_scores_of_both_weights_and_says_which_is_missing(home: Path) -> None:
+    study = Study(home, horizons=HORIZONS)
+    (trial,) = study.run()
+    planner = Planner(study.store, study.planner, study.config, mirror=None, warn=study.warnings.append)
+    answer = Answer(
+        max_train_steps=20,
+        verdict="undecided",
+        best_trial=trial.trial,
+        best_step=trial.best_step,
+        best_value=trial.best_value,
+        metric="loss",
+        params={},
+        sharing="exact",
+        averaged=AveragedBest(horizon=3, step=18, value=0.1),
+    )
+    own, averaged = Evaluation(trial.best_step, "test", "loss", 0.3), Evaluation(18, AVERAGED_TEST, "loss", 0.2)
+    scored = planner._with_test_value(Conclude(answer=answer), (own, averaged))
+    assert (scored.answer.test_value, scored.answer.averaged.test_value, scored.decisions) == (0.3, 0.2, ())
+    assert [row for row in study.store.evaluations(trial.trial) if row.split.startswith("test")] == [own]
+    lacking = planner._with_test_value(Conclude(answer=answer), (own,))
+    (decision,) = lacking.decisions
+    assert lacking.answer.averaged.test_value is None
+    assert "averaged weights of their best step" in decision.reason

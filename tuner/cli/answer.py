@@ -51,6 +51,8 @@ def answer_command(
 
     with opened_store(home, storage) as store:
         study, stored = load_study_record(store, name), store.study(name).config
+        if study.answer is None:
+            study = load_study_record(store, name, with_curves=True)  # The best so far may be averaged weights.
         if form is Form.training_arguments:
             _print_training_arguments(store, study, as_json=as_json)
             return

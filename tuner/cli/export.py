@@ -61,7 +61,7 @@ def export_command(
 
     refuse_occupied(folder)
     with opened_store(home, storage) as store:
-        study = load_study_record(store, name)
+        study = load_study_record(store, name, with_curves=True)
         chosen = named_trial(study, chosen_answer(study).best_trial if trial is None else trial)
         if trial is None and study.answer is None:
             warn(f"{name} is {study.state}, without an answer: trial {chosen.trial} is only the best so far")

@@ -108,7 +108,7 @@ def _opening(exported: Exported) -> str:
     else:
         lines.append("This is the study's answer.")
     if found is not None and found.best_trial == trial.trial and (told := best_weights_text(exported.study, found)):
-        lines.append(f"Of this trial's weights, {told}.")
+        lines.append(f"{told[0].upper()}{told[1:]}.")
     if found is not None:
         lines.append(f"Verdict on the step budget of round 1: **{found.verdict}**.")
     if exported.config.description:

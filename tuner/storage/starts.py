@@ -79,7 +79,7 @@ def _go_back(connection: Connection, spec: RunSpec, *, trial: int, step: int) ->
 def _become_fork(
     connection: Connection, spec: RunSpec, *, trial: int, file: StoredCheckpoint, objective: EvalSpec
 ) -> list[str]:
-    """Replace a trial's past by its donor's: curves, full state, and the best weights and averages of the shared."""
+    """Replace a trial's past by its donor's: curves, full state, and the best weights and averages they share."""
     evaluations.delete_beyond(connection, trial, 0)
     gone = checkpoints.delete_beyond(connection, trial, 0)
     shared = [step for step in spec.eval_steps() if step <= file.global_step]
