@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import mean, stdev
 
 from tuner.analysis.transfer import point_key
+from tuner.protocol.joined import joined, joined_name
 from tuner.records import Answer
 from tuner.report.answer_caveats import later_round
 from tuner.report.best_weights import best_weights_text
@@ -58,7 +59,7 @@ def _spread(source: Source) -> str:
     trial = source.best_trial()
     if trial is None:
         return ""
-    values = values_by_point(source.study.phase(trial.phase)).get(point_key(trial.params), [])
+    values = values_by_point(joined(source.study).phase(joined_name(trial.phase))).get(point_key(trial.params), [])
     deviation = source.seed_deviation()
     if len(values) < 2:
         known = "unknown" if deviation is None else f"{deviation:.2g}, pooled over other points"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tuner.config.spaces import at_point, exists, setting_of
+from tuner.protocol.joined import joined_name
 from tuner.records import TrialRecord
 from tuner.report.figures.axes import AxisPanel, AxisPoint, draw_axes
 from tuner.report.search_edges import edges_of
@@ -56,7 +57,7 @@ def _panel(source: Source, label: str, trials: list[TrialRecord]) -> AxisPanel:
         AxisPoint(
             x=_place(trial.params[name]),
             value=trial.best_value if trial.is_feasible else None,
-            phase=trial.phase,
+            phase=joined_name(trial.phase),
             is_best=best is not None and trial.trial == best.trial,
         )
         for trial in trials

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuner.protocol.joined import joined_name
 from tuner.report.figures.isolation import IsolationPanel, IsolationPoint, draw_isolation
 from tuner.report.isolations import RoundIsolation, claim, conditions, deciding, is_decided, isolations, trials_of
 from tuner.report.section import Drawing, Section, Table
@@ -61,7 +62,7 @@ def _panel(rounds: list[RoundIsolation]) -> IsolationPanel:
         IsolationPoint(
             x=value_text(trial.params[name]),
             value=trial.best_value if trial.is_feasible else None,
-            phase=trial.phase,
+            phase=joined_name(trial.phase),
             is_best=trial.trial in best,
         )
         for each in rounds
