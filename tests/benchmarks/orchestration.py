@@ -1,4 +1,4 @@
-"""What the program itself costs, with nothing to train: trials a second, large studies, growth.
+"""What the program itself costs, with nothing to train: growth; on demand trials a second and large studies.
 
     python tests/benchmarks/orchestration.py [--part empty|large|growth ...] [--trials N] [--evaluations N]
 
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     asked = parser.parse_args()
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for part in asked.part or PARTS:
+    for part in asked.part or ("growth",):
         if part == "empty":
             for num_evals in (5, 25):
                 empty(asked.empty_trials, num_evals, times=asked.times)

@@ -179,6 +179,7 @@ class InProcess:
         began = None
         while True:
             move, record = self.planner.advance()
+            assert not isinstance(move, Conclude | GiveUp), f"{name} never came: {move}"
             phase = next((phase for phase in record.phases if phase.name == name), None)
             if phase is not None and began is None:
                 began = time.perf_counter()
