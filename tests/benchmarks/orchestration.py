@@ -1,4 +1,4 @@
-"""What the program itself costs, with nothing to train: trials a second, large studies, growth.
+"""What the program itself costs, with nothing to train: growth; on demand trials a second and large studies.
 
     python tests/benchmarks/orchestration.py [--part empty|large|growth ...] [--trials N] [--evaluations N]
 
@@ -183,14 +183,15 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--trials", type=int, default=1000, help="of the large study")
     parser.add_argument("--evaluations", type=int, default=1000, help="of each trial of the large study")
+    parser.add_argument("--empty-trials", type=int, default=60, help="that train nothing")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000], help="of the growth")
     parser.add_argument("--times", type=int, default=3)
     asked = parser.parse_args()
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for part in asked.part or PARTS:
+    for part in asked.part or ("growth",):
         if part == "empty":
             for num_evals in (5, 25):
-                empty(60, num_evals, times=asked.times)
+                empty(asked.empty_trials, num_evals, times=asked.times)
         elif part == "large":
             large(asked.trials, asked.evaluations, times=asked.times)
         else:

@@ -179,6 +179,7 @@ class InProcess:
         began = None
         while True:
             move, record = self.planner.advance()
+            assert not isinstance(move, Conclude | GiveUp), f"{name} never came: {move}"
             phase = next((phase for phase in record.phases if phase.name == name), None)
             if phase is not None and began is None:
                 began = time.perf_counter()
@@ -231,9 +232,19 @@ def no_step_twice(seed: int, folder: Path) -> None:
             study = InProcess(store, random_plan(seed), num_workers=1 + seed % 3, seed=seed)
             bill = study.run()
             assert bill["executed"] == bill["stage_tree"] + bill["recomputed"] + bill["overshoot"]
-            assert (bill["recomputed"], bill["overshoot"]) == (0, 0), told(store, bill)
+            assert (bill["recomputed"], bill["overshoot"]) == (num_own_ends(store), 0), told(store, bill)
         finally:
             store.close()
+
+
+def num_own_ends(store: Store) -> int:
+    """Cooldowns of one update: its rate is the trunk's, but its evaluation is not, so that it is done again (D7)."""
+    return sum(
+        trial.spec.schedule.decay_steps == 1 and trial.spec.max_train_steps < phase.plan.max_train_steps
+        for phase in store.load("toy", with_curves=False).phases
+        if phase.plan.kind == "frontier"
+        for trial in phase.trials
+    )
 
 
 def told(store: Store, bill: dict[str, Any]) -> str:
