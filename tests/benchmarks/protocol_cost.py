@@ -213,8 +213,9 @@ def print_steps(rows: dict[str, list[Row]]) -> None:
     before, before_once = 0, 0
     for name, is_part in parts.items():
         chosen = [phase for phase in phases if is_part(phase)]
-        unshared = [phase for phase in rows.get(UNSHARED, rows[TUNER])[0]["phases"] if is_part(phase)]
-        separately, executed = (_executed(each) for each in (unshared, chosen))
+        unshared = [phase for row in rows.get(UNSHARED, ())[:1] for phase in row["phases"] if is_part(phase)]
+        executed = _executed(chosen)
+        separately = _executed(unshared) if unshared else sum(length for _, length in runs_of(chosen))
         once, bound = each_once(runs_of(chosen)), stage_tree(runs_of(chosen))
         if name.startswith("frontier"):
             # What the study had trained already counts for neither side.
