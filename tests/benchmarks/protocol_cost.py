@@ -163,7 +163,8 @@ def plan_of(loaded: LoadedStudy, phases: list[Row], folder: Path) -> Row:
         splits = {"train": TRAIN_SAMPLE, "train_sample": TRAIN_SAMPLE, "validation": VALIDATION}
         np.savez(data, **{name: workload.batch(splits[name], rows)["inputs"].numpy() for name, rows in blocks.items()})
         model = workload.build_model().config.to_dict()  # type: ignore[union-attr, operator]
-    sizes = {name: model[name] for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner")}
+    names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "bos_token_id", "eos_token_id")
+    sizes = {name: model[name] for name in names}
     return {
         "data": str(data),
         "model": {**sizes, "use_cache": False},
@@ -212,8 +213,9 @@ def print_steps(rows: dict[str, list[Row]]) -> None:
     before, before_once = 0, 0
     for name, is_part in parts.items():
         chosen = [phase for phase in phases if is_part(phase)]
-        unshared = [phase for phase in rows.get(UNSHARED, rows[TUNER])[0]["phases"] if is_part(phase)]
-        separately, executed = (_executed(each) for each in (unshared, chosen))
+        unshared = [phase for row in rows.get(UNSHARED, ())[:1] for phase in row["phases"] if is_part(phase)]
+        executed = _executed(chosen)
+        separately = _executed(unshared) if unshared else sum(length for _, length in runs_of(chosen))
         once, bound = each_once(runs_of(chosen)), stage_tree(runs_of(chosen))
         if name.startswith("frontier"):
             # What the study had trained already counts for neither side.
@@ -295,8 +297,15 @@ def measure(bench: Bench, repetitions: int, rows: Rows) -> None:
         for place in range(len(names)):
             name = names[(repetition + place) % len(names)]
             what = {**told, "contestant": name, "repetition": repetition}
-            if not rows.find(**what):
+            if rows.find(**what):
+                continue
+            try:
                 rows.add({**what, **contestants[name]()})
+            except RuntimeError as error:
+                if name != RAY:
+                    raise
+                # Its own servers have seconds to start, which a busy machine may not give them.
+                print(error, file=sys.stderr)
 
 
 def main() -> None:
