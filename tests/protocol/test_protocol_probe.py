@@ -122,6 +122,7 @@ def test_a_gain_within_the_noise_of_the_curves_is_no_gain() -> None:
     assert "chance: 95 % of the gains' own standard error" in noisy[0].decision("probe").reason
 
 
+@pytest.mark.slow
 def test_noise_changes_few_verdicts() -> None:
     # A decay that hides nothing: a gain of 0.25 is twelve noise deviations, none is none. One in twenty of the flat
     # ones is wrong by design; tests/benchmarks/verdict_accuracy.py counts many.

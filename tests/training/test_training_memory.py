@@ -14,6 +14,7 @@ import tuner
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on a process' memory are Linux's")
 def test_the_cpus_allocator_is_heard_and_a_smaller_micro_batch_fits() -> None:
     path = os.pathsep.join([str(Path(tuner.__file__).parents[1]), str(HERE)])
