@@ -281,6 +281,10 @@ class StudyRecord:
     def phase(self, name: str) -> PhaseRecord:
         return next(phase for phase in self.phases if phase.name == name)
 
+    def phase_of(self, trial: TrialRecord) -> PhaseRecord:
+        """The phase that holds a trial here, also where `trial.phase` was joined to another."""
+        return next(phase for phase in self.phases if any(each.trial == trial.trial for each in phase.trials))
+
     def trials(self) -> tuple[TrialRecord, ...]:
         return tuple(trial for phase in self.phases for trial in phase.trials)
 

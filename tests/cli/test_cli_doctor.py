@@ -35,7 +35,7 @@ def test_a_sound_machine_can_work_and_nothing_is_left_behind(
     Store.open(None, home).close()
     found = examine(capsys, "--home", str(home))
     assert found["home"]["found"].endswith("private")
-    assert "schema 0001" in found["database"]["found"]
+    assert "schema 0002" in found["database"]["found"]
     assert found["precisions"]["found"] == "fp32, bf16, fp16 on cpu"
     assert sqlite3.sqlite_version in found["sqlite"]["found"]
     assert sorted(path.name for path in home.iterdir()) == ["tuner.db"]

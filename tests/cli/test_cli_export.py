@@ -229,7 +229,7 @@ def test_missing_and_altered_weights_are_one_clear_line(
     trial = store.load("letters").answer.best_trial
     store.close()
     path = _best_file(tmp_path / "runs", trial)
-    command = ("export", "letters", str(tmp_path / "out"), "--home", str(tmp_path / "runs"))
+    command = ("export", "letters", str(tmp_path / "out"), "--weights", "raw", "--home", str(tmp_path / "runs"))
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert "was altered" in refused(capsys, *command)

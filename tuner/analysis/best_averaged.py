@@ -26,7 +26,7 @@ def best_averaged(curves: Mapping[int, Curve], direction: Direction) -> Averaged
 
 def best_averaged_of(study: StudyRecord, trial: TrialRecord) -> AveragedBest | None:
     """The best of a trial's averages; None if it has none."""
-    spec = study.phase(trial.phase).plan.eval
+    spec = study.phase_of(trial).plan.eval
     return best_averaged(averaged_curves(study, trial.trial, spec), spec.direction)
 
 
@@ -35,7 +35,7 @@ def better_averaged_of(study: StudyRecord, trial: TrialRecord) -> AveragedBest |
     found = best_averaged_of(study, trial)
     if found is None or trial.best_value is None:
         return None
-    direction = study.phase(trial.phase).plan.eval.direction
+    direction = study.phase_of(trial).plan.eval.direction
     is_better = found.value < trial.best_value if direction == "minimize" else found.value > trial.best_value
     return found if is_better else None
 

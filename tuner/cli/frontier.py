@@ -124,7 +124,7 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
         )
     base = next(trial for trial in record.trials() if trial.trial == record.answer.best_trial)
     assert config.frontier is not None
-    if config.frontier.proxy and not record.phase(base.phase).plan.eval.averaged_horizons:
+    if config.frontier.proxy and not record.phase_of(base).plan.eval.averaged_horizons:
         raise StudyError(
             f"--proxy reads averaged weights, which study {record.name!r} was run without "
             f"(evaluation.averaged_horizons); leave it out: tuner frontier {record.name}, or run the study under "

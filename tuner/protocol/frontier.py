@@ -78,7 +78,7 @@ def _open(config: StudyConfig, study: StudyRecord, answer: Answer, *, name: str)
     assert asked is not None
     base = next(trial for trial in study.trials() if trial.trial == answer.best_trial)
     budgets = budgets_of(asked, base.spec)
-    if len(budgets) < MIN_BUDGETS or (asked.proxy and not study.phase(base.phase).plan.eval.averaged_horizons):
+    if len(budgets) < MIN_BUDGETS or (asked.proxy and not study.phase_of(base).plan.eval.averaged_horizons):
         return None
     trials = _trials(config, asked, base, budgets)
     rates = sorted({trial.spec.learning_rate for trial in trials}, reverse=True)
@@ -107,7 +107,7 @@ def _open(config: StudyConfig, study: StudyRecord, answer: Answer, *, name: str)
     }
     if asked.proxy:
         numbers["first_budget"] = ends_of(asked, base.spec)[0]
-    plan_eval = study.phase(base.phase).plan.eval
+    plan_eval = study.phase_of(base).plan.eval
     plan = PhasePlan(name=name, kind="frontier", max_train_steps=longest, eval=plan_eval)
     decision = Decision(kind="frontier_opened", phase=name, reason=reason, numbers=json_safe(numbers))
     return OpenPhase(plan=plan, trials=trials, decisions=(decision,))

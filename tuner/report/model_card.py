@@ -149,13 +149,13 @@ def _values(exported: Exported, split: str) -> dict[str, float]:
     averaged, step = exported.averaged, exported.trial.best_step
     if averaged is not None:
         if split == TEST and averaged.test_value is not None:
-            return {exported.study.phase(exported.trial.phase).plan.eval.metric: averaged.test_value}
+            return {exported.study.phase_of(exported.trial).plan.eval.metric: averaged.test_value}
         split, step = (averaged_split(averaged.horizon), averaged.step) if split == VALIDATION else ("", step)
     return {row.metric: row.value for row in exported.evaluations if (row.split, row.global_step) == (split, step)}
 
 
 def _choice(exported: Exported) -> str:
-    plan = exported.study.phase(exported.trial.phase).plan.eval
+    plan = exported.study.phase_of(exported.trial).plan.eval
     better = "lowest" if plan.direction == "minimize" else "highest"
     sample = "" if plan.max_validation_examples is None else f" on {plan.max_validation_examples:,} fixed examples"
     return (

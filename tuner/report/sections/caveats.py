@@ -23,7 +23,7 @@ def caveats_section(source: Source) -> Section:
     best = source.best_trial()
     rows = [("How many trials were infeasible?", _infeasible(source))]
     if best is not None:
-        phase = source.study.phase(best.phase)
+        phase = source.study.phase_of(best)
         curve = source.study.curve(best.trial, VALIDATION, phase.plan.eval.metric)
         rows = [
             ("Is the best point at an edge of the search?", _edges(source, best)),
