@@ -72,5 +72,5 @@ def test_without_averaged_curves_the_probe_decides() -> None:
 def test_the_default_probes_whatever_the_averages_say_and_prints_them() -> None:
     lab = play(flat, adjust="probe")
     assert phases(lab) == ["round_1", "round_1.probe"]
-    assert "weights averaged over 50 updates, up to the decay at" in verdict(lab).reason
+    assert "weights averaged over 50 updates were, before the decay at" in verdict(lab).reason
     assert "probe is skipped" not in verdict(lab).reason

@@ -13,7 +13,7 @@ from tuner.analysis.averaged_steps import AveragedSteps, averaged_steps
 from tuner.analysis.averages import averaged_split
 from tuner.analysis.verdict import BudgetCheck
 from tuner.config.schema import StudyConfig
-from tuner.protocol.words import number, steps
+from tuner.protocol.words import steps
 from tuner.records import VALIDATION, Json, PhaseRecord, StudyRecord
 
 
@@ -43,15 +43,13 @@ def is_enough(found: AveragedSteps | None) -> bool:
 
 def told_averaged(found: AveragedSteps) -> str:
     """The counts, and how far they are to be believed."""
-    (good, good_best), (reached, reached_best), of = found.good_in_time, found.reached, found.calibration
+    (good, good_best), of = found.good_in_time, found.calibration
+    stands = "stand" if found.holds else "do not stand"
     return (
-        f"weights averaged over {of.horizon} updates, up to the decay at {steps(found.decay_start)}: as good as they "
-        f"get before the last quarter of that: {good} of all, {good_best} of the best (median step "
-        f"{found.median_first_good_step:,.0f}, best step {found.median_best_step:,.0f}); then the best still gained "
-        f"{found.gain_per_doubling:.3g} per doubling of the steps; the decays gained over them {of.mean_error:+.3g} on "
-        f"average (spread {number(of.spread)}, {of.num_concordant} of {of.num_pairs} pairs in the same order), no more "
-        f"than the {number(found.needed_gain)} that is worth twice the budget in {reached} of all, {reached_best} of "
-        "the best"
+        f"weights averaged over {of.horizon} updates were, before the decay at {steps(found.decay_start)}, as good as "
+        f"they get in the first three quarters of that in {good} of all, {good_best} of the best, and still gained "
+        f"{found.gain_per_doubling:.3g} per doubling of the steps; they {stands} in for the decays here "
+        f"({of.mean_error:+.3g} on average, {of.num_concordant} of {of.num_pairs} pairs in the same order)"
     )
 
 

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 MAX_EVAL_SHARE, MAX_CHECKPOINT_SHARE = 0.10, 0.05
 """PROTOCOL.md 3 has at most a tenth of a trial's time spent on evaluation; the other is ours."""
 
+WORTH_SECONDS = 300.0
+"""Evaluations of small models are always a large part: below five minutes of all workers little is to be won (ours)."""
+
 LESS_EVALUATION = "a larger evaluation.every_steps or a smaller evaluation.max_validation_examples lowers it"
 FEWER_CHECKPOINTS = "a larger execution.checkpoint_every_steps, or evaluation.every_steps (each commits), lowers it"
 
@@ -26,7 +29,7 @@ def shares_line(seconds: Mapping[str, float]) -> str | None:
 
 
 def warnings(seconds: Mapping[str, float]) -> tuple[str, ...]:
-    """A sentence for each bound that is crossed."""
+    """A sentence for each bound that is crossed by so much that it is worth a change."""
     if seconds["train"] <= 0:
         return ()
     told = (
@@ -36,7 +39,7 @@ def warnings(seconds: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(
         f"{what} {_percent(_share(seconds, account))} of training time, more than {_percent(bound)}: {remedy}."
         for what, account, bound, remedy in told
-        if _share(seconds, account) > bound
+        if seconds[account] - bound * seconds["train"] > WORTH_SECONDS
     )
 
 
