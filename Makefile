@@ -48,7 +48,7 @@ test: $(INSTALLED)
 	tests/in_memory.sh $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 test-slow: $(INSTALLED)
-	tests/in_memory.sh $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -q -m slow
+	tests/in_memory.sh $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m slow
 
 test-postgres: $(INSTALLED)
 	tests/storage/with_postgres.sh tests/in_memory.sh $(BIN)/python -m pytest -n 2 -q -k "postgres or passwords" tests/storage tests/trials

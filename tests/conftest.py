@@ -1,7 +1,4 @@
-"""The order of the tests: those that run whole studies first, so that no worker is left alone with one at the end.
-
-Tests of one study stay together (`--dist loadgroup`), or each worker would train it.
-"""
+"""The order of the tests: those that run whole studies first, so that no worker is left alone with one at the end."""
 
 from __future__ import annotations
 
@@ -16,6 +13,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(names, len(WHOLE_STUDIES))
 
     items.sort(key=rank)
-    for item in items:
-        if rank(item) < len(WHOLE_STUDIES):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
