@@ -60,7 +60,7 @@ def _of_horizon(horizon: int, averaged: Sequence[float], decayed: Sequence[float
     return Calibration(
         horizon=horizon,
         errors=errors,
-        mean_error=mean,
+        mean_error=round(mean, 12),
         spread=stdev(errors),
         residual=max(abs(error - mean) for error in errors),
         num_concordant=len(pairs) - len(discordant),
