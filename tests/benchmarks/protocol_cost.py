@@ -192,7 +192,8 @@ def plan_of(loaded: LoadedStudy, phases: list[Row], folder: Path) -> Row:
             if key not in seen:
                 runs.append(run)
             seen.add(key)
-        listed.append({"name": phase["name"], "runs": runs})
+        if runs:
+            listed.append({"name": phase["name"], "runs": runs})
     with tempfile.TemporaryDirectory() as cache:
         workload = build_workload(config.workload, {}, folder=loaded.folder, cache=Path(cache))
         assert isinstance(workload, CausalLM)
