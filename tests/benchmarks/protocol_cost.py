@@ -10,6 +10,9 @@ list of runs that (a)'s protocol decided on, each once and from its first step, 
 same and decisions are free for them. Steps are counted exactly. (a) and (b) must decide the same and end in the same
 weights, or this fails.
 
+Averaged weights, which (c) and (d) do not have, are off in these. (e) is the study with them, as by default, and then
+`tuner frontier --proxy` in the same home: what they cost, and whether the knee is that of the real cooldowns.
+
 Contestants are interleaved, the order turns with each repetition, and medians are compared. On a busy machine CPU time
 (of all processes) is the better measure. `--rows FILE` keeps every result as it comes and takes it from there the next
 time; Ctrl-C prints what there is.
@@ -39,8 +42,12 @@ from counted_steps import Run, each_once, stage_tree
 from tuner.cli.reading import opened_store
 from tuner.config.load import LoadedStudy, load_study
 from tuner.config.resolve import eval_spec
+from tuner.protocol.frontier import frontier_of, latest
 from tuner.protocol.frontier_budgets import FRONTIER
-from tuner.records import TRAIN_SAMPLE, VALIDATION, RunSpec, StudyRecord, from_json, to_json
+from tuner.records import TRAIN_SAMPLE, VALIDATION, RunSpec, StudyRecord
+from tuner.report.frontiers import frontier_payload
+from tuner.storage.attempts import ACCOUNTS
+from tuner.storage.record_json import from_json, to_json
 from tuner.training.evaluation import evaluated_examples
 from tuner.workloads.build import build_workload
 from tuner.workloads.causal_lm import CausalLM
@@ -49,16 +56,26 @@ STUDY, NAME = Path(__file__).parents[2] / "studies" / "quickstart.yaml", "cost"
 REDUCED = (
     f"study={NAME}",
     "workload.model.num_layers=1",
-    "workload.split.max_train_tokens=32000",
-    "evaluation.train_sample=32",
-    "evaluation.max_validation_examples=32",
-    "budget.first_guess_steps=80",
+    "workload.model.hidden_size=32",
+    "workload.model.num_heads=1",
+    "workload.block_size=32",
+    "workload.split.max_train_tokens=16000",
+    "evaluation.train_sample=16",
+    "evaluation.max_validation_examples=16",
+    "evaluation.averaged_horizons=[]",
+    "budget.first_guess_steps=50",
     "budget.max_steps=2000",
-    "budget.perfect_fit.at_most=2.8",
+    "budget.perfect_fit.at_most=3.0",
+    "budget_sweep.learning_rates.low=1e-3",
+    "budget_sweep.learning_rates.high=6.4e-2",
+    "budget_sweep.learning_rates.num_rates=4",
+    "search_space.learning_rate={low: 3e-3, high: 2e-2, scale: log}",
+    "round_1.num_trials=3",
     "frontier.decay_share=0.2",
 )
 RIVALS = Path(__file__).parent / "rivals"
 TUNER, UNSHARED, OPTUNA, RAY = "(a) tuner", "(b) tuner --no-sharing", "(c) Optuna + Trainer", "(d) Ray Tune + Trainer"
+AVERAGED = "(e) tuner, averaged weights"
 Row = dict[str, Any]
 
 
@@ -74,13 +91,13 @@ class Bench:
 # ---------------------------------------------------------------- contestants
 
 
-def timed(command: Sequence[str | Path]) -> Row:
+def timed(command: Sequence[str]) -> Row:
     """Wall and CPU seconds of a command with all its processes."""
     load, before, began = os.getloadavg()[0], _cpu_seconds(), time.perf_counter()
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     seconds, cpu = time.perf_counter() - began, _cpu_seconds() - before
     if ended.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} ended with {ended.returncode}:\n{ended.stderr}")
+        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")
     return {"seconds": seconds, "cpu_seconds": cpu, "load": load}
 
 
@@ -92,11 +109,33 @@ def _cpu_seconds() -> float:
 def run_tuner(bench: Bench, *options: str) -> Row:
     """One real study in a home of its own."""
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "tuner", "run", STUDY, *bench.settings, *options]
-        row = timed([*command, "--home", home, "--workers", str(bench.workers)])
-        with opened_store(Path(home), None) as store:
-            record, bill = store.load(NAME, with_curves=False), store.bill(NAME)
-    return {**row, "bill": bill, "executed": bill["executed"], **found_by(record)}
+        return run_study(bench, home, ["run", str(STUDY), *bench.settings, *options])[0]
+
+
+def run_averaged(bench: Bench) -> Row:
+    """The study with averaged weights, then its frontier again by proxies, which is timed for itself."""
+    settings = [each for each in bench.settings if not each.startswith("evaluation.averaged_horizons")]
+    given = bench.loaded.config.frontier
+    assert given is not None
+    proxy = ["frontier", NAME, "--proxy", f"--decay-share={given.decay_share}"]
+    with tempfile.TemporaryDirectory() as home:
+        row, exact = run_study(bench, home, ["run", str(STUDY), *settings])
+        again, by_proxy = run_study(bench, home, proxy)
+    frontiers = [exact, by_proxy | {"seconds": again["seconds"]}]
+    return {**row, "phases": again["phases"], "frontiers": frontiers}
+
+
+def run_study(bench: Bench, home: str, command: Sequence[str]) -> tuple[Row, Row]:
+    """A command on the study: what it took and found, and its latest frontier."""
+    row = timed([sys.executable, "-m", "tuner", *command, "--home", home, "--workers", str(bench.workers)])
+    with opened_store(Path(home), None) as store:
+        record, bill = store.load(NAME), store.bill(NAME)
+    phase = latest(record)
+    assert phase is not None
+    found = frontier_of(record, phase)
+    assert found is not None
+    frontier = frontier_payload(record, phase, found, seconds_per_step=None)
+    return {**row, "bill": bill, "executed": bill["executed"], **found_by(record)}, frontier
 
 
 def found_by(record: StudyRecord) -> Row:
@@ -127,7 +166,8 @@ def run_rival(bench: Bench, script: str, phases: list[Row]) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         plan, results = Path(folder, "plan.json"), Path(folder, "results.json")
         plan.write_text(json.dumps(plan_of(bench.loaded, phases, Path(folder))))
-        row = timed([sys.executable, RIVALS / script, plan, results, "--processes", str(bench.workers)])
+        command = [sys.executable, str(RIVALS / script), str(plan), str(results)]
+        row = timed([*command, "--processes", str(bench.workers)])
         done = json.loads(results.read_text())
     return {**row, "executed": sum(each["steps"] for each in done), "num_runs": len(done)}
 
@@ -152,7 +192,8 @@ def plan_of(loaded: LoadedStudy, phases: list[Row], folder: Path) -> Row:
             if key not in seen:
                 runs.append(run)
             seen.add(key)
-        listed.append({"name": phase["name"], "runs": runs})
+        if runs:
+            listed.append({"name": phase["name"], "runs": runs})
     with tempfile.TemporaryDirectory() as cache:
         workload = build_workload(config.workload, {}, folder=loaded.folder, cache=Path(cache))
         assert isinstance(workload, CausalLM)
@@ -257,21 +298,34 @@ def print_clock(rows: dict[str, list[Row]], workers: int) -> None:
 
 def print_accounts(rows: dict[str, list[Row]], workers: int) -> None:
     """Where the wall clock of `tuner` went: the workers' accounts, and what is in none of them."""
-    print(
-        "| share of wall clock | train | eval | checkpoint | setup | none: start, waiting, planning |\n|" + "---|" * 6
-    )
-    for name in (TUNER, UNSHARED):
+    heads = ("share of wall clock", *ACCOUNTS, "idle", "none: start, claims and commits between trials, the end")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for name in (TUNER, UNSHARED, AVERAGED):
         shares = [_shares(row, workers) for row in rows.get(name, ())]
         if shares:
-            cells = (f"{median(share[place] for share in shares):.0%}" for place in range(5))
-            print(f"| {name} | {' | '.join(cells)} |")
+            print(f"| {name} | {' | '.join(f'{median(each):.0%}' for each in zip(*shares, strict=True))} |")
     print()
 
 
 def _shares(row: Row, workers: int) -> list[float]:
     accounts, total = row["bill"]["seconds"], row["seconds"] * workers
-    known = [accounts[name] / total for name in ("train", "eval", "checkpoint", "setup")]
+    known = [accounts[name] / total for name in (*ACCOUNTS, "idle")]
     return [*known, 1 - sum(known)]
+
+
+def print_frontiers(rows: Sequence[Row]) -> None:
+    """The frontier of real cooldowns, and the one by proxies that was added to it."""
+    if not rows:
+        return
+    print("| frontier | budgets | steps on what the study had trained | as a tree alone | knee | best | holds |")
+    print("|---|---|---|---|---|---|---|")
+    phases = [phase for phase in rows[0]["phases"] if phase["kind"] == FRONTIER]
+    for name, told, phase in zip(("exact", "by proxies"), rows[0]["frontiers"], phases, strict=True):
+        tree, holds = stage_tree(runs_of([phase])), told["proxy"] is None or told["proxy"]["holds"]
+        cells = (f"{_executed([phase]):,}", f"{tree:,}", *(f"{told[key] or 0:,}" for key in ("knee", "best")))
+        print(f"| {name} | {len(told['budgets'])} | {' | '.join(cells)} | {'yes' if holds else 'refused'} |")
+    seconds = median(row["frontiers"][1]["seconds"] for row in rows)
+    print(f"\nThe proxies took {seconds:.0f} s, start-up included.")
 
 
 # ---------------------------------------------------------------- the run
@@ -292,6 +346,7 @@ def measure(bench: Bench, repetitions: int, rows: Rows) -> None:
     }
     if importlib.util.find_spec("ray") is not None:
         contestants[RAY] = lambda: run_rival(bench, "ray_tune.py", phases())
+    contestants[AVERAGED] = lambda: run_averaged(bench)
     names = list(contestants)
     for repetition in range(repetitions):
         for place in range(len(names)):
@@ -324,7 +379,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; this is what there is", file=sys.stderr)
     told = {"kind": "cost", "settings": " ".join(settings), "workers": asked.workers}
-    found = {name: rows.find(**told, contestant=name) for name in (TUNER, UNSHARED, OPTUNA, RAY)}
+    found = {name: rows.find(**told, contestant=name) for name in (TUNER, UNSHARED, OPTUNA, RAY, AVERAGED)}
     found = {name: each for name, each in found.items() if each}
     if TUNER not in found:
         return
@@ -332,6 +387,7 @@ def main() -> None:
     print_steps(found)
     print_clock(found, asked.workers)
     print_accounts(found, asked.workers)
+    print_frontiers(found.get(AVERAGED, ()))
 
 
 if __name__ == "__main__":
