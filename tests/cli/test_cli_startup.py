@@ -45,6 +45,10 @@ def test_reading_commands_import_the_database_alone(command: str, stored_home: P
     assert set(heavy_modules(command, "quickstart", "--home", str(stored_home))) <= {"sqlalchemy"}
 
 
+def test_status_of_a_study_with_an_answer_reads_no_config(stored_home: Path) -> None:
+    assert heavy_modules("status", "quickstart", "--home", str(stored_home), heavy=("tuner.config.schema",)) == []
+
+
 def test_module_runs_as_a_program() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "tuner.cli.main", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
