@@ -29,7 +29,7 @@ def from_json(cls: type[R], text: str) -> R:
 
 def _build(hint: Any, data: Any) -> Any:
     if is_dataclass(hint):
-        hints = _hints_of(hint)
+        hints = _hints_of(hint)  # type: ignore[arg-type]
         return hint(**{key: _build(hints[key], value) for key, value in data.items() if key in hints})  # type: ignore[operator]
     origin = get_origin(hint)
     if origin in (UnionType, Union):
