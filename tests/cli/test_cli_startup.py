@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,19 @@ def test_check_imports_nothing_heavy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["status", "trials", "answer", "best-steps"])
 def test_reading_commands_import_the_database_alone(command: str, stored_home: Path) -> None:
     assert set(heavy_modules(command, "quickstart", "--home", str(stored_home))) <= {"sqlalchemy"}
+
+
+def test_status_of_a_study_with_an_answer_reads_no_config(stored_home: Path) -> None:
+    assert heavy_modules("status", "quickstart", "--home", str(stored_home), heavy=("tuner.config.schema",)) == []
+
+
+def test_resume_of_an_ended_study_opens_optuna_only_where_its_tables_lack_something(
+    stored_home: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "runs"
+    shutil.copytree(stored_home, home)
+    assert "optuna" in heavy_modules("resume", "quickstart", "--home", str(home))
+    assert heavy_modules("resume", "quickstart", "--home", str(home)) == ["sqlalchemy"]
 
 
 def test_module_runs_as_a_program() -> None:

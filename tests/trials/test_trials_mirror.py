@@ -24,9 +24,11 @@ from tuner.records import (
     TrialRecord,
     WorkloadFacts,
 )
-from tuner.storage.optuna_values import is_known_layout
+from tuner.storage.database import Database, parse_url
+from tuner.storage.optuna_values import TRIAL_ATTRIBUTE, is_known_layout, is_mirrored
 from tuner.trials import mirror
-from tuner.trials.mirror import TRIAL_ATTRIBUTE, Mirror
+from tuner.trials.mirror import Mirror
+from tuner.trials.outcomes import optuna_end
 
 CONFIG = StudyConfig.model_validate(
     {
@@ -182,3 +184,50 @@ def test_a_layout_that_is_not_known_is_left_to_optuna(url: str) -> None:
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
         connection.execute("alter table trial_intermediate_values add column of_the_future text")
     assert not is_known_layout(engine)
+
+
+def test_trials_end_as_tell_would_end_them(url: str) -> None:
+    kinds = (("complete", ""), ("infeasible", "diverged"), ("stopped", "dominated"), ("crashed", "killed"))
+    study = record(*(ended(trial, *kind) for trial, kind in zip(TRIALS, kinds, strict=True)))
+    study = replace(study, curves={**CURVES, TRIALS[2].trial: {}})
+    Mirror(url, CONFIG).sync(study)
+    told = optuna.create_study(storage=url, study_name="told")
+    for ours in study.trials():
+        trial = told.ask()
+        for step, value in study.curve(ours.trial, "validation", "loss"):
+            trial.report(value, step)
+        end = optuna_end(ours)
+        told.tell(trial, end.value, state=end.state)
+    theirs = [(one.state, one.value, one.intermediate_values) for one in told.trials]
+    assert [(one.state, one.value, one.intermediate_values) for one in mirrored(url)] == theirs
+    assert [value for _, value, _ in theirs] == [1.0, 1.0, None, None]
+
+
+def test_a_mirror_is_complete_once_every_started_trial_has_ended_there(url: str, tmp_path: Path) -> None:
+    database = Database(parse_url(url), place="here")
+    well = [ended(trial, "complete") for trial in TRIALS[:2]]
+
+    def is_complete(study: StudyRecord) -> bool:
+        with database.read() as connection:
+            return is_mirrored(connection, study)
+
+    (tmp_path / "mirror.db").touch()
+    assert not is_complete(record(*well))
+    Mirror(url, CONFIG).sync(record(well[0], TRIALS[1]))
+    assert not is_complete(record(*well))
+    Mirror(url, CONFIG).sync(record(*well))
+    assert is_complete(record(*well, replace(TRIALS[2], state="waiting")))
+    assert not is_complete(record(*well, ended(TRIALS[2], "complete")))
+    database.close()
+
+
+def test_trials_are_recognised_by_rows_as_by_optuna(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = record(ended(TRIALS[0], "complete"), TRIALS[1], ended(TRIALS[2], "crashed"))
+    Mirror(url, CONFIG).sync(study)
+    found = []
+    for is_known in (True, False):
+        monkeypatch.setattr(mirror, "is_known_layout", lambda engine, is_known=is_known: is_known)
+        new = Mirror(url, CONFIG)
+        found.append(new._twins(new._study(study.phases[0], "mirrored")))
+    assert found[0] == found[1]
+    assert [(twin.trial, twin.is_finished) for twin in found[0]] == [(10, True), (11, False), (12, True)]

@@ -118,9 +118,8 @@ def _origin(study: StudyRecord, found: Answer) -> str:
 
 def answer_lines(study: StudyRecord) -> list[str]:
     """The answer in a few lines; the best so far, marked as such, while there is none."""
-    from tuner.report.answer_caveats import later_round
     from tuner.report.best_weights import best_weights_text
-    from tuner.report.so_far import NOT_JUDGED, answer_so_far
+    from tuner.report.so_far import NOT_JUDGED, answer_so_far, later_round
     from tuner.report.wording import Lengths, number, params_text
 
     lengths, found = Lengths.of(study), study.answer

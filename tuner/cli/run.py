@@ -189,21 +189,33 @@ def show_end(store: Store, name: str) -> None:
 
 def _complete_end(store: Store, config: StudyConfig) -> None:
     """A planner that was killed right after the end left its lease, and perhaps Optuna's tables behind."""
-    from tuner.cli.console import warn
     from tuner.errors import StudyError
     from tuner.storage.leases import Owner
-    from tuner.trials.mirror import Mirror
+    from tuner.storage.optuna_values import is_mirrored
 
     try:
         lease = store.acquire_planner(config.study, Owner.of_this_process("planner"))
     except StudyError:
         return  # It is alive, and about to leave.
+    try:
+        record = store.load(config.study, with_curves=False)
+        with store.database.read() as connection:
+            is_complete = is_mirrored(connection, record)
+        if not is_complete:
+            _mirror(store, config)
+    finally:
+        store.release(lease)
+
+
+def _mirror(store: Store, config: StudyConfig) -> None:
+    from tuner.cli.console import warn
+    from tuner.trials.mirror import Mirror
+
     mirror = Mirror(store.url, config)
     try:
         mirror.follow(store.load(config.study), warn=warn)
     finally:
         mirror.close()
-        store.release(lease)
 
 
 def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:

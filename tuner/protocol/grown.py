@@ -51,8 +51,10 @@ def grow_round_1(
     phase = rounds[-1]
     if not phase.is_closed and _is_busy(config, study, phase):
         return None
-    there = {point_key(trial.params) for trial in phase.trials}
-    given = [each for each in given_points(study.decisions) if point_key(each) not in there]
+    given = given_points(study.decisions)
+    # Asked at every move of a study: most were given no points, and then none need be named.
+    there = {point_key(trial.params) for trial in phase.trials} if given else set[str]()
+    given = [each for each in given if point_key(each) not in there]
     again, num_points = list[TrialRecord](), 0
     if is_extended_since(study, phase):
         again = [trial for trial in phase.trials if is_broken_off(trial)]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from tuner.config.schema import StudyConfig
 from tuner.protocol.instability import INSTABILITY
 from tuner.protocol.instability_probe import INSTABILITY_PROBE
-from tuner.protocol.joined import joined
 from tuner.protocol.space import space_of
-from tuner.records import PhaseRecord, StudyRecord
+from tuner.records import StudyRecord
 from tuner.report.isolations import derived_under
 from tuner.report.search_edges import edges_of
-from tuner.report.so_far import answer_so_far
+from tuner.report.so_far import answer_so_far, later_round
 from tuner.report.wording import value_text
 
 
@@ -54,14 +53,3 @@ def _instability(study: StudyRecord) -> list[str]:
     if probes and probes[-1].numbers.get("verdict") == "unstable":
         told.append(f"early training at twice the best rate was unstable ({probes[-1].numbers['kind']})")
     return told
-
-
-def later_round(study: StudyRecord) -> PhaseRecord | None:
-    """The round that produced the answer, or the best so far, unless that is round 1."""
-    found = answer_so_far(study)
-    phases = [
-        phase
-        for phase in joined(study).phases
-        if found is not None and any(trial.trial == found.best_trial for trial in phase.trials)
-    ]
-    return next((phase for phase in phases if phase.plan.kind != "round_1"), None)

@@ -27,7 +27,7 @@ class FollowedStudy:
 
     def __init__(self, database: Database, name: str) -> None:
         self._database, self._name = database, name
-        self._trials: dict[int, tuple[tuple[Any, ...], TrialRecord]] = {}
+        self._trials: dict[int, tuple[Row[Any], TrialRecord]] = {}
         self._curves: dict[int, Mapping[tuple[str, str], Curve]] = {}
 
     def load(self) -> StudyRecord:
@@ -38,19 +38,21 @@ class FollowedStudy:
         """
         with self._database.read() as connection:
             rows = loading.fetch(connection, self._name, with_curves=False)
-            changed = [row.id for row in rows.trials if row.id not in self._trials or self._is_new(row)]
+            changed = [row.id for row in rows.trials if self._is_new(row)]
             only = changed if len(changed) <= MAX_SINGLE else None
             evals = loading.fetch_evals(connection, rows.study.id, only=only) if changed else ()
         for trial in changed:
+            self._trials.pop(trial, None)
             self._curves.pop(trial, None)
         self._curves |= loading.curves_of(evals)
         record = loading.build(rows, trial=self._record)
         return replace(record, curves=MappingProxyType(dict(self._curves)))
 
     def _is_new(self, row: Row[Any]) -> bool:
-        return self._trials[row.id][0] != tuple(row)
+        known = self._trials.get(row.id)
+        return known is None or known[0] != row
 
     def _record(self, row: Row[Any], phase: str) -> TrialRecord:
-        if row.id not in self._trials or self._is_new(row):
-            self._trials[row.id] = tuple(row), trial_of(row, phase)
+        if row.id not in self._trials:
+            self._trials[row.id] = row, trial_of(row, phase)
         return self._trials[row.id][1]

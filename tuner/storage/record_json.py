@@ -7,7 +7,9 @@ default, so that what another version wrote is read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -27,8 +29,8 @@ def from_json(cls: type[R], text: str) -> R:
 
 def _build(hint: Any, data: Any) -> Any:
     if is_dataclass(hint):
-        hints, known = get_type_hints(hint), {f.name for f in fields(hint)}
-        return hint(**{key: _build(hints[key], value) for key, value in data.items() if key in known})  # type: ignore[operator]
+        hints = _hints_of(hint)  # type: ignore[arg-type]
+        return hint(**{key: _build(hints[key], value) for key, value in data.items() if key in hints})  # type: ignore[operator]
     origin = get_origin(hint)
     if origin in (UnionType, Union):
         if data is None:
@@ -39,3 +41,10 @@ def _build(hint: Any, data: Any) -> Any:
         parts = get_args(hint)
         return tuple(_build(parts[0], item) for item in data) if len(parts) == 2 and parts[1] is ... else tuple(data)
     return data
+
+
+@cache
+def _hints_of(record: Any) -> Mapping[str, Any]:
+    """The types of a record's fields; worked out once, for it takes longer than all the rest of reading a record."""
+    hints = get_type_hints(record)
+    return {field.name: hints[field.name] for field in fields(record)}

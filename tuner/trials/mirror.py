@@ -6,7 +6,7 @@ to decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import optuna
@@ -20,15 +20,12 @@ from tuner.failpoints import failpoint
 from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
-from tuner.storage.optuna_values import insert_values, is_known_layout
+from tuner.storage.optuna_values import TRIAL_ATTRIBUTE, Twin, insert_values, is_known_layout, twins
 from tuner.trials.facts import stored_facts
 from tuner.trials.outcomes import optuna_end
 
 SWEEP_KINDS = ("budget_sweep", "cooldown", "instability_probe")
 """Phases whose rates are not the search space's."""
-
-TRIAL_ATTRIBUTE = "tuner_trial"
-"""User attribute of an Optuna trial: the id of our trial."""
 
 
 class Mirror:
@@ -87,7 +84,7 @@ class Mirror:
         return RDBStorage(self._url, engine_kwargs=connect)
 
     @cached_property
-    def _writes_values(self) -> bool:
+    def _is_known_layout(self) -> bool:
         return is_known_layout(self._storage.engine)
 
     def _study(self, phase: PhaseRecord, study: str) -> optuna.Study:
@@ -104,10 +101,20 @@ class Mirror:
         """Our trial id -> Optuna's; read once, then kept, for nobody else writes."""
         name = f"{study}/{phase.name}"
         if name not in self._ids:
-            known = [t for t in self._study(phase, study).get_trials(deepcopy=False) if TRIAL_ATTRIBUTE in t.user_attrs]
-            self._ids[name] = {trial.user_attrs[TRIAL_ATTRIBUTE]: trial._trial_id for trial in known}
-            self._ended |= {trial.user_attrs[TRIAL_ATTRIBUTE] for trial in known if trial.state.is_finished()}
+            known = self._twins(self._study(phase, study))
+            self._ids[name] = {twin.trial: twin.optuna_id for twin in known}
+            self._ended |= {twin.trial for twin in known if twin.is_finished}
         return self._ids[name]
+
+    def _twins(self, study: optuna.Study) -> list[Twin]:
+        if self._is_known_layout:
+            with self._storage.engine.connect() as connection:
+                return twins(connection, study.study_name)
+        return [
+            Twin(one.user_attrs[TRIAL_ATTRIBUTE], one._trial_id, one.state.is_finished())
+            for one in study.get_trials(deepcopy=False)
+            if TRIAL_ATTRIBUTE in one.user_attrs
+        ]
 
     def _add(self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord) -> None:
         space = {} if phase.plan.kind in SWEEP_KINDS else space_of(self._config, record.decisions)
@@ -130,25 +137,26 @@ class Mirror:
     def _end(self, phase: PhaseRecord, trial: TrialRecord, *, record: StudyRecord) -> None:
         if trial.trial in self._ended:
             return
-        study, optuna_id = self._study(phase, record.name), self._ids_of(phase, record.name)[trial.trial]
-        frozen = self._storage.get_trial(optuna_id)
-        live = optuna.Trial(study, optuna_id)
+        storage, optuna_id = self._storage, self._ids_of(phase, record.name)[trial.trial]
+        known = storage.get_trial(optuna_id).intermediate_values
         curve = record.curve(trial.trial, VALIDATION, phase.plan.eval.metric)
-        missing = [point for point in curve if point[0] not in frozen.intermediate_values]
-        if self._writes_values:
-            insert_values(self._storage.engine, optuna_id, missing)
+        missing = [point for point in curve if point[0] not in known]
+        if self._is_known_layout:
+            insert_values(storage.engine, optuna_id, missing)
         else:
             for step, value in missing:
-                live.report(value, step)
+                storage.set_trial_intermediate_value(optuna_id, step, value)
         for key, attribute in (
             ("outcome", _outcome(trial)),
             ("best_step", trial.best_step),
             ("last_step", trial.last_step),
         ):
-            live.set_user_attr(key, attribute)
+            storage.set_trial_user_attr(optuna_id, key, attribute)
         end = optuna_end(trial)
+        # As `Study.tell` does, which reads the whole curve twice: a pruned trial has its last value, where it has one.
+        value = curve[-1][1] if end.state is TrialState.PRUNED and curve else end.value
         failpoint("mirror_tell.before")
-        study.tell(frozen.number, end.value, state=end.state)
+        storage.set_trial_state_values(optuna_id, end.state, None if value is None else [value])
         failpoint("mirror_tell.after")
         self._ended.add(trial.trial)
 
@@ -161,17 +169,19 @@ class Mirror:
         found = {}
         for name, value in trial.params.items():
             label = labels.get(name, name)
-            alike = [other for other in phase.trials if at_point(space, other.params).get(name, name) == label]
-            tried = [other.params.get(name) for other in alike]
-            found[label] = _distribution(space.get(label, sweep), value, tried)
+            dimension = space.get(label, sweep)
+            if dimension.choices is None:
+                found[label] = _range(dimension, value)
+                continue
+            # A lower-rate twin may stand beside the choices; within one study they are the same for every trial.
+            strange = [other.params for other in phase.trials if other.params.get(name) not in dimension.choices]
+            alike = [point for point in strange if at_point(space, point).get(name, name) == label]
+            others = [point[name] for point in alike if point.get(name) is not None]
+            found[label] = CategoricalDistribution([*dimension.choices, *dict.fromkeys(others)])
         return found
 
 
-def _distribution(dimension: Dimension, value: object, tried: Sequence[Value]) -> BaseDistribution:
-    if dimension.choices is not None:
-        # A lower-rate twin may stand beside the choices; within one study they are the same for every trial.
-        others = [other for other in tried if other is not None and other not in dimension.choices]
-        return CategoricalDistribution([*dimension.choices, *dict.fromkeys(others)])
+def _range(dimension: Dimension, value: Value) -> BaseDistribution:
     assert dimension.low is not None
     assert dimension.high is not None
     assert isinstance(value, int | float)

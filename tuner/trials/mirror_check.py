@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.config.schema import StudyConfig
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord
 from tuner.storage.findings import Check, Finding
-from tuner.trials.mirror import TRIAL_ATTRIBUTE, Mirror
+from tuner.storage.optuna_values import TRIAL_ATTRIBUTE
+from tuner.trials.mirror import Mirror
 from tuner.trials.outcomes import optuna_end
 
 LACKING = "has not ended in Optuna's tables, or is not there"

@@ -7,10 +7,9 @@ from statistics import mean, stdev
 from tuner.analysis.transfer import point_key
 from tuner.protocol.joined import joined, joined_name
 from tuner.records import Answer
-from tuner.report.answer_caveats import later_round
 from tuner.report.best_weights import best_weights_text
 from tuner.report.section import Section
-from tuner.report.so_far import NOT_JUDGED
+from tuner.report.so_far import NOT_JUDGED, later_round
 from tuner.report.source import Source, values_by_point
 from tuner.report.wording import number, params_text
 
