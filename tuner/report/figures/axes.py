@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -63,24 +64,34 @@ def draw_axes(panels: tuple[AxisPanel, ...], *, metric: str, direction: Directio
 
 
 def _draw_panel(axes: Axes, panel: AxisPanel, look: dict[str, tuple[str, str]], *, worse: float) -> None:
+    """The points of a phase are one artist, whatever their number."""
     place = _placing(axes, panel)
-    many = len(panel.points) > 40
-    for point in sorted(panel.points, key=lambda point: point.is_best):
-        colour, shape = look[point.phase]
-        x = place(point.x)
+    low, high = sorted(axes.get_ylim())
+    inside: dict[str, list[tuple[float, float]]] = {phase: [] for phase in look}
+    outside: dict[str, list[tuple[float, float]]] = {phase: [] for phase in look}
+    failed: list[tuple[float, float]] = []
+    for point in panel.points:
         if point.value is None:
-            axes.plot([x], [worse], "x", color=RED, ms=7, mew=1.6, clip_on=False, zorder=4)
-            continue
-        if not min(axes.get_ylim()) <= point.value <= max(axes.get_ylim()):
-            axes.plot([x], [worse], shape, color=colour, mfc="white", ms=5, mew=1.1, clip_on=False, zorder=3)
-            continue
-        axes.plot(
-            [x], [point.value], shape, color=colour, ms=5 if many else 6.5, mec="white", mew=0.6, alpha=0.9, zorder=3
-        )
-        if point.is_best:
-            axes.plot([x], [point.value], "o", mfc="none", mec=INK, ms=13, mew=1.4, zorder=5)
+            failed.append((place(point.x), worse))
+        elif low <= point.value <= high:
+            inside[point.phase].append((place(point.x), point.value))
+        else:
+            outside[point.phase].append((place(point.x), worse))
+    size = 5 if len(panel.points) > 40 else 6.5
+    for phase, (colour, shape) in look.items():
+        _dots(axes, outside[phase], shape, color=colour, mfc="white", ms=5, mew=1.1, clip_on=False)
+        _dots(axes, inside[phase], shape, color=colour, ms=size, mec="white", mew=0.6, alpha=0.9)
+    _dots(axes, failed, "x", color=RED, ms=7, mew=1.6, clip_on=False, zorder=4)
+    for point in panel.points:
+        if point.is_best and point.value is not None and low <= point.value <= high:
+            _dots(axes, [(place(point.x), point.value)], "o", mfc="none", mec=INK, ms=13, mew=1.4, zorder=5)
     for edge in panel.edges or ():
         axes.axvline(place(edge), color=ORANGE, ls=(0, (4, 2)), lw=1.1, zorder=1)
+
+
+def _dots(axes: Axes, points: list[tuple[float, float]], marker: str, **look: Any) -> None:
+    if points:
+        axes.plot([x for x, _ in points], [y for _, y in points], marker, **{"zorder": 3, **look})
 
 
 def _placing(axes: Axes, panel: AxisPanel) -> Callable[[float | str], float]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -59,10 +61,15 @@ def draw_curves(picture: CurvesPicture) -> Figure:
     for start in picture.decay_starts:
         axes.axvline(start, color=MUTED, lw=0.9, ls=(0, (1, 2)))
     colours = dict(zip([line.label for line in picture.lines if line.role == "leading"], CYCLE, strict=False))
-    for line in sorted(picture.lines, key=lambda line: line.role == "leading"):
-        _draw_line(axes, line, colours.get(line.label, RED if line.role == "infeasible" else GREY))
-        if line.role == "infeasible":
-            _mark_infeasible(axes, line, worse=high if picture.direction == "minimize" else low)
+    for role, lines in groupby(sorted(picture.lines, key=_rank), key=lambda line: line.role):
+        alike = list(lines)
+        if role == "leading":
+            for line in alike:
+                _draw_alike(axes, [line], role, colours.get(line.label, GREY))
+        else:
+            _draw_alike(axes, alike, role, RED if role == "infeasible" else GREY)
+        if role == "infeasible":
+            _mark_infeasible(axes, alike, worse=high if picture.direction == "minimize" else low)
     ends = [(line.curve[-1][1], line.label, colours[line.label]) for line in picture.lines if line.label in colours]
     label_lines(axes, ends)
     step_axis(axes)
@@ -99,29 +106,35 @@ def focus_range(values: Sequence[float], direction: Direction) -> tuple[float, f
     return (low, min(high, best + reach)) if direction == "minimize" else (max(low, best - reach), high)
 
 
-def _draw_line(axes: Axes, line: CurveLine, colour: str) -> None:
-    steps, values = [step for step, _ in line.curve], [value for _, value in line.curve]
-    leads = line.role == "leading"
-    shade = 1.0 if leads or line.role == "infeasible" else 0.75
-    axes.plot(
-        steps,
-        values,
-        color=colour,
-        lw=1.8 if leads else 0.9,
-        ls=DASHES.get(line.role, "-"),
-        alpha=shade,
-        marker="." if len(steps) == 1 else None,
-        zorder=3 if leads else 2,
-    )
-    if line.role != "infeasible" and line.best is not None:
+def _rank(line: CurveLine) -> tuple[bool, str]:
+    """Lines that look alike stand together, the leading ones last: on top."""
+    return line.role == "leading", line.role
+
+
+def _draw_alike(axes: Axes, lines: Sequence[CurveLine], role: Role, colour: str) -> None:
+    """Lines of one look as one artist, and their best steps as another: a thousand take no longer than ten."""
+    leads = role == "leading"
+    shade = 1.0 if leads or role == "infeasible" else 0.75
+    look: dict[str, Any] = {"color": colour, "alpha": shade, "zorder": 3 if leads else 2}
+    courses = [np.array(line.curve, dtype=np.float64) for line in lines if len(line.curve) > 1]
+    axes.add_collection(LineCollection(courses, lw=1.8 if leads else 0.9, ls=DASHES.get(role, "-"), **look))
+    _dots(axes, [line.curve[0] for line in lines if len(line.curve) == 1], marker=".", **look)
+    if role != "infeasible":
+        bests = [line.best for line in lines if line.best is not None]
         size = 6.5 if leads else 4.5
-        axes.plot(*[[part] for part in line.best], "o", color=colour, ms=size, mec="white", mew=0.9, zorder=4)
+        _dots(axes, bests, marker="o", color=colour, ms=size, mec="white", mew=0.9, zorder=4)
 
 
-def _mark_infeasible(axes: Axes, line: CurveLine, *, worse: float) -> None:
+def _mark_infeasible(axes: Axes, lines: Sequence[CurveLine], *, worse: float) -> None:
     low, high = axes.get_ylim()
-    step, value = line.curve[-1] if line.curve else (line.last_step, worse)
-    axes.plot([step], [min(max(value, low), high)], "x", color=RED, ms=7, mew=1.8, clip_on=False, zorder=5)
+    ends = [line.curve[-1] if line.curve else (line.last_step, worse) for line in lines]
+    ends = [(step, min(max(value, low), high)) for step, value in ends]
+    _dots(axes, ends, marker="x", color=RED, ms=7, mew=1.8, clip_on=False, zorder=5)
+
+
+def _dots(axes: Axes, points: Sequence[tuple[int, float]], **look: Any) -> None:
+    if points:
+        axes.plot([step for step, _ in points], [value for _, value in points], ls="", **look)
 
 
 def _legend(picture: CurvesPicture) -> list[Line2D]:
