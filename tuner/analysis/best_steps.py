@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from tuner.analysis.intervals import Share, share
@@ -33,8 +34,7 @@ def best(curve: Curve, direction: Direction) -> tuple[int, float] | None:
     """
     if not curve:
         return None
-    sign = sign_of(direction)
-    return min(curve, key=lambda evaluation: sign * evaluation[1])
+    return (min if direction == "minimize" else max)(curve, key=itemgetter(1))
 
 
 def noise(curve: Curve) -> float:

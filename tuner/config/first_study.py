@@ -230,8 +230,9 @@ training:
 
 evaluation:
   metric: loss              # what "best" means: mean negative log likelihood per byte on the validation documents
-  train_sample: 256         # training examples in each look at the training loss ...
-  max_validation_examples: 256   # ... and validation examples: each example scores $block_size bytes
+  train_sample: 128         # training examples in each look at the training loss ...
+  max_validation_examples: 128   # ... and validation examples: each example scores $block_size bytes
+  averaged_horizons: [50]   # weights averaged over so many updates are scored beside the weights; []: none
 
 budget:
   first_guess_steps: $first_guess_steps    # the sweep starts with so many updates and doubles them until one rate fits
