@@ -38,8 +38,14 @@ def config() -> StudyConfig:
 
 def test_a_saturated_sweep_claims_the_level_and_the_rate_that_came_to_it_first(config: StudyConfig) -> None:
     decided = kind_decision("saturated", "stopped moving", {"metric": "loss", "at_most": 1.5})
-    claim = section(config, decided).claim
-    assert "was the first to reach train loss ≤ 1.5, within 2 % of the level where it saturates" in claim
+    found = section(config, decided)
+    assert "was the first to reach train loss ≤ 1.5, within 2 % of the level where it saturates" in found.claim
+    (figure,) = [drawing.figure for drawing in found.drawings]
+    told = [text.get_text() for axes in figure.get_axes() for text in axes.texts]
+    told += [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "saturates at 1.5" in told
+    assert "first at the level" in told
+    assert not [text for text in told if "fit" in text]
 
 
 def test_a_compute_bound_sweep_claims_its_length(config: StudyConfig) -> None:

@@ -35,6 +35,11 @@ LABELS = {
     "infeasible": "infeasible",
     "unfinished": "not finished",
 }
+SATURATED_LABELS = {
+    "fastest": "first at the level",
+    "fitted": "came to the level",
+    "not fitted": "had not come to the level when it was stopped here",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +54,11 @@ class RatePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPicture:
-    """The sweep's rates; `metric` on the training sample must reach `at_most`, if anything."""
+    """The sweep's rates; `metric` on the training sample must come to `at_most`: a fit, or the level of saturation."""
 
     metric: str
     at_most: float | None
+    is_saturated: bool = False
     points: tuple[RatePoint, ...]
 
 
@@ -63,8 +69,9 @@ def draw_sweep(picture: SweepPicture) -> Figure:
     upper, lower = figure.subplots(2, 1)
     _draw_steps(upper, picture)
     _draw_curves(lower, picture)
+    labels = LABELS | (SATURATED_LABELS if picture.is_saturated else {})
     fates = [fate for fate in LABELS if any(point.fate == fate for point in picture.points)]
-    handles = [Line2D([], [], ls="", **_marker(fate), label=LABELS[fate]) for fate in fates]
+    handles = [Line2D([], [], ls="", **_marker(fate), label=labels[fate]) for fate in fates]
     handles.append(Line2D([], [], color=ORANGE, ls=(0, (4, 2)), lw=1.2, label="edge of the grid"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
@@ -126,7 +133,7 @@ def _draw_curves(axes: Axes, picture: SweepPicture) -> None:
             )
         names.append((values[-1], f"{point.rate:.3g}", colour))
     if picture.at_most is not None:
-        _draw_goal(axes, picture.at_most)
+        _draw_goal(axes, picture)
     axes.set_xlim(left=0, right=max((point.curve[-1][0] for point in points), default=1) * 1.005)
     label_lines(axes, names)
     axes.set_title("Training curves of the constant rates")
@@ -134,10 +141,12 @@ def _draw_curves(axes: Axes, picture: SweepPicture) -> None:
     axes.set_ylabel(f"train {picture.metric}")
 
 
-def _draw_goal(axes: Axes, at_most: float) -> None:
+def _draw_goal(axes: Axes, picture: SweepPicture) -> None:
+    at_most = picture.at_most
+    assert at_most is not None
     axes.axhline(at_most, color=INK, lw=1.1, ls=(0, (1, 1.5)))
     axes.annotate(
-        f"fits at {at_most:.4g}",
+        f"{'saturates' if picture.is_saturated else 'fits'} at {at_most:.4g}",
         (0.012, at_most),
         xycoords=axes.get_yaxis_transform(),
         xytext=(0, 4),

@@ -106,7 +106,8 @@ def _picture(source: Source, phase: PhaseRecord, found: Standings | None) -> Swe
         # A rate that blew up before its first evaluation has no curve, and is a point of the grid all the same.
         if curves[trial.trial] or (trial.outcome is not None and trial.outcome.kind == "infeasible")
     )
-    return SweepPicture(metric=metric, at_most=None if fit is None else fit.at_most, points=points)
+    at_most = None if fit is None else fit.at_most
+    return SweepPicture(metric=metric, at_most=at_most, is_saturated=is_saturated(source.study), points=points)
 
 
 def _steps_to(goal: FitRule | None, curve: Curve) -> int | None:
