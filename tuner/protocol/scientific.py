@@ -52,8 +52,9 @@ def describe_space(config: StudyConfig) -> str:
         return f"search_space: {nuisance}; each exists only under its conditions"
     values = scientific_values(space)
     listed = [*map(point, values[:MAX_LISTED]), *(["..."] if len(values) > MAX_LISTED else [])]
+    share = "1 trial" if _share(config) == "1" else f"{_share(config)} trials"
     tuned = f"; tuned for each: {nuisance}" if nuisance else ""
-    return f"search_space: asks about {'; '.join(listed)}, with {_share(config)} trials of round_1 each{tuned}"
+    return f"search_space: asks about {'; '.join(listed)}, with {share} of round_1 each{tuned}"
 
 
 def sweep_values(config: StudyConfig, switched_off: Mapping[str, Value]) -> dict[str, Value]:

@@ -22,6 +22,11 @@ def steps(count: int) -> str:
     return "1 step" if count == 1 else f"{count:,} steps"
 
 
+def num_trials(count: int) -> str:
+    """A number of trials."""
+    return "1 trial" if count == 1 else f"{count:,} trials"
+
+
 def epochs(num_steps: int, global_batch_size: int, facts: WorkloadFacts) -> str:
     """Steps told in passes over the training set."""
     if facts.num_train_examples <= 0:
