@@ -8,6 +8,7 @@ import pytest
 from sample_studies import BILL, make_config, make_phase, make_sweep, quickstart_study, unfinished_study
 
 from tuner.records import Outcome, StudyRecord
+from tuner.report.answer_caveats import answer_caveats
 from tuner.report.payloads import answer_payload, as_text, trial_payload
 from tuner.report.search_edges import edge_of
 from tuner.report.section import Section
@@ -182,3 +183,24 @@ def test_short_study_is_billed_in_seconds() -> None:
     )
     (bill,) = [section for section in all_sections(source) if section.title == "The bill"]
     assert "in 12.0 worker seconds" in bill.claim
+
+
+def test_a_budget_that_may_not_grow_any_more_says_what_lets_it() -> None:
+    study = quickstart_study()
+    *others, last, later = study.phases
+    assert last.name == "round_1.2"
+    short = replace(study, phases=(*others, replace(last, verdict="too short"), later))
+
+    def told(study: StudyRecord, **round_1: int) -> list[str]:
+        config = make_config()
+        config = config.model_copy(update={"round_1": config.round_1.model_copy(update=round_1)})
+        return [caveat for caveat in answer_caveats(config, study) if "still too short" in caveat]
+
+    (caveat,) = told(short, max_adjustments=1)
+    assert caveat == (
+        f"round_1.2 was still too short at {last.plan.max_train_steps:,} updates, and 1 doubling was allowed: longer "
+        "training is likely to gain; `tuner extend quickstart round_1.max_adjustments=2` goes on from there"
+    )
+    assert not told(short, max_adjustments=2), "something else ended it: hours, which have a reason of their own"
+    assert not told(replace(short, answer=None), max_adjustments=1)
+    assert not told(study, max_adjustments=1), f"it was {last.verdict}"

@@ -23,6 +23,8 @@ from tuner.config.workload_schema import PythonWorkload as PythonWorkload
 from tuner.config.workload_schema import Split as Split
 from tuner.config.workload_schema import Workload as Workload
 
+MOST_ADJUSTMENTS = 20
+
 
 class Training(Section):
     """What one training run does; settings named in `search_space` are replaced by the trial's values."""
@@ -222,7 +224,7 @@ class Round1(Section):
         description="gain that is worth twice the budget, as a share of the value; the probe's mean must exceed it",
         ge=0,
     )
-    max_adjustments: Annotated[int, Field(ge=0, le=20)] = setting(
+    max_adjustments: Annotated[int, Field(ge=0, le=MOST_ADJUSTMENTS)] = setting(
         2, change="decision", description="doublings of the budget after the sweep"
     )
     decay_shares: tuple[Annotated[float, Field(gt=0, le=0.5)], ...] = setting(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from tuner.config.schema import StudyConfig
+import shlex
+
+from tuner.config.schema import MOST_ADJUSTMENTS, StudyConfig
 from tuner.protocol.instability import INSTABILITY
 from tuner.protocol.instability_probe import INSTABILITY_PROBE
+from tuner.protocol.joined import joined
 from tuner.protocol.space import space_of
 from tuner.records import StudyRecord
 from tuner.report.isolations import derived_under
@@ -24,6 +27,7 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
         "better point"
         for name, edge in edges.items()
     ]
+    told += _still_too_short(config, study)
     told += _instability(study)
     if under := derived_under(study):
         told.append(f"the budget was derived under {under}: another value may need another one")
@@ -34,6 +38,22 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
             f"budget is {later.verdict or 'not judged yet'}"
         )
     return told
+
+
+def _still_too_short(config: StudyConfig, study: StudyRecord) -> list[str]:
+    """That no more doublings of round 1 were allowed although the last budget was too short, and what allows one."""
+    if study.answer is None:
+        return []
+    rounds = [phase for phase in joined(study).phases if phase.plan.kind == "round_1"]
+    allowed = config.round_1.max_adjustments
+    if not rounds or rounds[-1].verdict != "too short" or len(rounds) <= allowed or allowed >= MOST_ADJUSTMENTS:
+        return []
+    last, name = rounds[-1], shlex.quote(study.name)
+    doublings = "1 doubling was" if allowed == 1 else f"{allowed} doublings were"
+    return [
+        f"{last.name} was still too short at {last.plan.max_train_steps:,} updates, and {doublings} allowed: longer "
+        f"training is likely to gain; `tuner extend {name} round_1.max_adjustments={allowed + 1}` goes on from there"
+    ]
 
 
 def _instability(study: StudyRecord) -> list[str]:
