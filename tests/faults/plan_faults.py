@@ -238,9 +238,14 @@ def no_step_twice(seed: int, folder: Path) -> None:
 
 
 def num_own_ends(store: Store) -> int:
-    """Cooldowns of one update: its rate is the trunk's, but its evaluation is not, so that it is done again (D7)."""
+    """Cooldowns of one update: its rate is the trunk's, but its evaluation is not, so that it is done again (D7).
+
+    Unless a trial that ended there has it: then nothing is done at all.
+    """
     return sum(
-        trial.spec.schedule.decay_steps == 1 and trial.spec.max_train_steps < phase.plan.max_train_steps
+        trial.spec.schedule.decay_steps == 1
+        and trial.spec.max_train_steps < phase.plan.max_train_steps
+        and trial.steps_executed == 1
         for phase in store.load("toy", with_curves=False).phases
         if phase.plan.kind == "frontier"
         for trial in phase.trials
