@@ -1,0 +1,111 @@
+"""Whole extensions by the real planner, store and runner: what was there stays, and only what is new is trained."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_study import WholeStudy
+
+from tuner.records import StudyRecord
+
+TEXT = """\
+study: toy
+seed: 7
+workload: {kind: python, class: "numpy_trainer:Toy"}
+training: {optimizer: sgd, momentum: 0.5, warmup_steps: 3}
+evaluation: {metric: loss, every_steps: 16}
+budget: {first_guess_steps: 32, max_steps: 64, perfect_fit: {metric: loss, at_most: 0.08}}
+budget_sweep: {learning_rates: {low: 0.2, high: 0.8, num_rates: 3}, max_widenings: 0, stop_when_dominated: false}
+search_space: {learning_rate: {low: 0.04, high: 0.14, scale: log}}
+round_1: {num_trials: 2, adjust: none, decay_shares: [], widen_at_edge: false}
+rounds: [{num_trials: 1, num_seeds: 1, budget_multiple: 2, lower_rate_twin: false}]
+limits: {study_hours: 20}
+execution: {checkpoint_every_steps: 16, device: cpu}
+"""
+MORE = (
+    "round_1.num_trials=3",
+    "rounds.0.num_trials=2",
+    "rounds.0.num_seeds=2",
+    "rounds.1.num_trials=1",
+    "rounds.1.num_seeds=1",
+    "rounds.1.budget_multiple=2",
+    "rounds.1.lower_rate_twin=false",
+    "limits.study_hours=40",
+)
+AT_ONCE = (
+    TEXT.replace("num_trials: 2, adjust", "num_trials: 3, adjust")
+    .replace("{num_trials: 1, num_seeds: 1, budget", "{num_trials: 2, num_seeds: 2, budget")
+    .replace("}]", "}, {num_trials: 1, num_seeds: 1, budget_multiple: 2, lower_rate_twin: false}]")
+    .replace("study_hours: 20", "study_hours: 40")
+)
+RAM = Path("/dev/shm")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """In memory where there is such a place."""
+    if not os.access(RAM, os.W_OK):
+        yield tmp_path_factory.mktemp("extended")
+        return
+    with tempfile.TemporaryDirectory(dir=RAM) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def study(home: Path) -> WholeStudy:
+    return WholeStudy(home / "study", TEXT).run()
+
+
+@pytest.fixture(scope="module")
+def ended(study: WholeStudy) -> tuple[StudyRecord, dict[Any, Any], dict[str, int]]:
+    """The study as it was before its extension, and what it had cost."""
+    return study.record(), study.results(), study.bill()
+
+
+@pytest.fixture(scope="module")
+def extended(study: WholeStudy, ended: object) -> WholeStudy:
+    return study.extend(*MORE)
+
+
+def test_an_extension_leaves_what_was_closed_as_it_was(
+    ended: tuple[StudyRecord, dict[Any, Any], Any], extended: WholeStudy
+) -> None:
+    before, results, _ = ended
+    after = extended.record()
+    assert after.state == "finished"
+    assert extended.warnings == []
+    assert [phase.name for phase in after.phases] == [
+        *("budget_sweep", "round_1", "round_2"),
+        *("round_1.added", "round_2.added", "round_3"),
+    ]
+    assert after.phases[: len(before.phases)] == before.phases
+    assert after.decisions[: len(before.decisions)] == before.decisions
+    assert results.items() <= extended.results().items()
+
+
+def test_an_extension_is_billed_for_what_is_new_alone(
+    ended: tuple[Any, Any, dict[str, int]], extended: WholeStudy
+) -> None:
+    before, after = ended[2], extended.bill()
+    assert before["recomputed"] == before["overshoot"] == after["recomputed"] == after["overshoot"] == 0
+    new = [trial for trial in extended.record().trials() if trial.phase.endswith((".added", "round_3"))]
+    assert after["executed"] - before["executed"] == sum(trial.steps_executed for trial in new)
+    assert {trial.forked_from is None for trial in new} == {True, False}
+
+
+@pytest.mark.slow
+def test_a_study_that_grew_holds_what_one_that_was_asked_at_once_holds(home: Path, extended: WholeStudy) -> None:
+    at_once = WholeStudy(home / "at-once", AT_ONCE).run()
+    assert at_once.config == extended.config
+    assert at_once.results() == extended.results()
+    assert at_once.bill() == extended.bill()
+    one, other = at_once.record().answer, extended.record().answer
+    assert one is not None
+    assert other is not None
+    assert replace(one, best_trial=0) == replace(other, best_trial=0)
