@@ -44,6 +44,13 @@ AT_ONCE = (
     .replace("}]", "}, {num_trials: 1, num_seeds: 1, budget_multiple: 2, lower_rate_twin: false}]")
     .replace("study_hours: 20", "study_hours: 40")
 )
+TUNED = (
+    TEXT.replace("every_steps: 16}", "every_steps: 6}")
+    .replace("first_guess_steps: 32, max_steps: 64", "first_guess_steps: 60, max_steps: 240")
+    .replace("at_most: 0.08", "at_most: 0.064")
+    .replace("low: 0.2, high: 0.8", "low: 0.1, high: 1.8")
+)
+"""Trained longer and looked at more often: there, a rate of 0.3 is better than those that are searched."""
 RAM = Path("/dev/shm")
 
 
@@ -109,3 +116,52 @@ def test_a_study_that_grew_holds_what_one_that_was_asked_at_once_holds(home: Pat
     assert one is not None
     assert other is not None
     assert replace(one, best_trial=0) == replace(other, best_trial=0)
+
+
+@pytest.mark.slow
+def test_a_planned_frontier_of_a_point_of_the_users_costs_its_stage_tree(home: Path) -> None:
+    """Budgets below the plateau of round 1: its trials keep states for the frontier, whoever proposed their points."""
+    text = TUNED.replace("budget_multiple: 2", "budget_multiple: 1.25")
+    study = WholeStudy(home / "planned", f"{text}frontier: {{num_budgets: 3, half_rate: false}}\n").run()
+    study.extend(points=["learning_rate=0.3"])
+    assert study.names()[3:] == ["frontier", "round_1.added", "round_2.added", "frontier.2"]
+    trials = {trial.trial: trial for trial in study.record().trials()}
+    answer = study.record().answer
+    assert answer is not None
+    assert trials[answer.best_trial].phase == "round_2.added"
+    cooldowns = [trial for trial in trials.values() if trial.phase == "frontier.2"]
+    donors = {trials[t.forked_from.trial].phase for t in cooldowns if t.forked_from is not None}
+    assert donors == {"round_1.added", "round_2.added"}
+    bill = study.bill()
+    assert bill["recomputed"] == bill["overshoot"] == 0
+
+
+@pytest.mark.slow
+def test_a_frontier_from_an_answer_that_joined_forks_what_is_kept_and_bills_what_it_trains_again(home: Path) -> None:
+    study = WholeStudy(home / "unplanned", TUNED).run()
+    before = study.extend(points=["learning_rate=0.3"]).bill()
+    study.measure_frontier(num_budgets=3, half_rate=False)
+    answer, trials = study.record().answer, {trial.trial: trial for trial in study.record().trials()}
+    assert answer is not None
+    assert trials[answer.best_trial].phase == "round_2.added"
+    cooldowns = [trial for trial in trials.values() if trial.phase == "frontier"]
+    # The longest is the answer's own run; the next leaves the trunk where the shorter run of the user's point kept it.
+    assert [t.forked_from and trials[t.forked_from.trial].phase for t in cooldowns[:2]] == [
+        "round_2.added",
+        "round_1.added",
+    ]
+    assert cooldowns[0].steps_executed == 0
+    after = study.bill()
+    assert after["executed"] - before["executed"] == sum(trial.steps_executed for trial in cooldowns)
+    assert after["recomputed"] > 0
+
+
+@pytest.mark.slow
+def test_an_extension_that_was_cut_off_ends_as_one_that_was_not(home: Path, extended: WholeStudy) -> None:
+    study = WholeStudy(home / "cut", TEXT).run()
+    study.extend(*MORE, until="round_1.added").run(until="round_2.added").run()
+    assert study.names() == extended.names()
+    assert study.results() == extended.results()
+    assert study.bill() == extended.bill()
+    told, others = ([d for d in each.record().decisions if d.kind != "cost"] for each in (study, extended))
+    assert told == others

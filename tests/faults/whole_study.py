@@ -1,4 +1,4 @@
-"""A whole toy study in this process: planner, store, claims and runner are the real ones, without processes or a mirror.
+"""A whole toy study in this process: planner, store, claims and runner are the real ones; processes and mirror are not.
 
 The one rule: nothing is kept between runs but the home folder, so that each run is a resume.
 """
