@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from whole_study import WholeStudy
 
+from tuner.cli.main import run_command_line
+from tuner.protocol.measured import Measured
 from tuner.records import StudyRecord
+from tuner.storage.store import Store
 
 TEXT = """\
 study: toy
@@ -104,6 +107,21 @@ def test_an_extension_is_billed_for_what_is_new_alone(
     new = [trial for trial in extended.record().trials() if trial.phase.endswith((".added", "round_3"))]
     assert after["executed"] - before["executed"] == sum(trial.steps_executed for trial in new)
     assert {trial.forked_from is None for trial in new} == {True, False}
+
+
+def test_what_the_hours_hold_nothing_of_is_refused_with_the_numbers_and_changes_nothing(
+    home: Path, extended: WholeStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = Measured(num_steps=1000, worker_seconds=100_000.0, elapsed_seconds=39.9 * 3600)
+    monkeypatch.setattr(Store, "measured", lambda store, name: spent)
+    monkeypatch.setattr(Store, "elapsed_seconds", lambda store, name: spent.elapsed_seconds)
+    before = extended.record(), extended.config
+    assert run_command_line(["extend", "toy", "rounds.0.num_seeds=9", "--home", str(home / "study")]) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert "limits.study_hours=40: round_2.added.2 is skipped; uncut" in error
+    assert error.endswith("So nothing was changed: ask for less, or for more hours with it\n")
+    assert (extended.record(), extended.config) == before
 
 
 @pytest.mark.slow

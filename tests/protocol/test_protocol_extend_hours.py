@@ -38,7 +38,6 @@ def cuts(lab: Lab) -> list[str]:
     ("before", "after", "skipped", "hours"),
     [
         ({"round_1": FEW}, {"round_1": {"num_trials": 9}}, "round_1.added", 1.0),
-        ({"round_2": ROUND}, {"round_2": {**ROUND, "num_seeds": 4}}, "round_2.added", 4 / 3),
         ({"round_2": ROUND}, {"round_2": {**ROUND, "budget_multiple": 4}}, "round_2.2", 8 / 3),
         (
             {"round_1": {**LATE, "adjust": "raw", "max_adjustments": 0}},
