@@ -97,6 +97,7 @@ def test_an_extension_leaves_what_was_closed_as_it_was(
     assert after.phases[: len(before.phases)] == before.phases
     assert after.decisions[: len(before.decisions)] == before.decisions
     assert results.items() <= extended.results().items()
+    assert len(extended.results()) == len(after.trials()), "no run stands there twice"
 
 
 def test_an_extension_is_billed_for_what_is_new_alone(

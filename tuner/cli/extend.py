@@ -128,10 +128,11 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
     move = next_move(config, facts, extended(record, decisions), sharing=record.sharing, measured=measured)
     if isinstance(move, GiveUp):
         raise NoAnswer(f"{record.name} would end without an answer again, so nothing was changed: {move.reason}")
-    is_same = isinstance(move, Conclude) and record.answer is not None and record.state == "finished"
-    if is_same and (cuts := [told.reason.removesuffix(".") for told in move.decisions if told.kind == CUT]):
+    if not isinstance(move, Conclude) or record.answer is None or record.state != "finished":
+        return move
+    if cuts := [told.reason.removesuffix(".") for told in move.decisions if told.kind == CUT]:
         raise StudyError(f"{'; '.join(cuts)}. So nothing was changed: ask for less, or for more hours with it")
-    return None if is_same else move
+    return None
 
 
 def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> None:
