@@ -34,7 +34,7 @@ from tuner.protocol.limits import (
     is_left_out,
     is_out_of_time,
     is_widening,
-    left_out,
+    leave_out,
     steps_of,
     with_cost,
 )
@@ -251,7 +251,7 @@ def _within_hours(
         if isinstance(after, OpenPhase):
             after = _within_hours(config, facts, study, after, sharing=sharing, measured=measured)
         return _with_before(after, (skipped,))
-    told = left_out(skipped, move.plan.name)
+    told = leave_out(skipped, move.plan.name)
     return _without(config, facts, study, told, sharing=sharing, measured=measured)
 
 

@@ -194,10 +194,10 @@ def cut_joining(config: StudyConfig, study: StudyRecord, move: AddTrials, measur
     told = cut(move.phase, f"nothing more joins {move.phase}", config, measured, num_steps=num_steps, longest=each)
     # A sampler that learns asks for no more than it has.
     told = replace(told, numbers={**told.numbers, "num_points": num_drawn(study.decisions, phase)})
-    return left_out(told, move.phase)
+    return leave_out(told, move.phase)
 
 
-def left_out(told: Decision, name: str) -> Decision:
+def leave_out(told: Decision, name: str) -> Decision:
     """A cut that takes a whole phase, or what would join it, away: it is not asked for again (`is_left_out`)."""
     return replace(told, numbers={**told.numbers, LEFT_OUT: joined_name(name)})
 
