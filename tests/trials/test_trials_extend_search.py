@@ -92,6 +92,19 @@ def test_a_search_that_learns_passes_over_a_choice_that_it_does_not_have() -> No
     assert {point["dropout"] for point in lab.points()} <= {0.0, 0.1, 0.2, 0.5}
 
 
+def test_a_search_that_learns_asks_for_no_generation_that_the_hours_do_not_hold() -> None:
+    few = {**TPE, "num_trials": 8}
+    lab = Searching(small(round_1=few, limits={"study_hours": 100}), bowl(), seconds_per_step=lambda done: 1.0)
+    lab.play(max_moves=90)
+    # One generation of four at 600 steps takes two thirds of an hour.
+    hours = lab.measured.elapsed_seconds / 3600 + 0.8
+    lab.extend(small(round_1={**few, "num_trials": 16}, limits={"study_hours": hours}), max_moves=90)
+    assert len(lab.points()) == 8 + 4
+    assert all(phase.is_closed for phase in lab.phases)
+    (told,) = (decision for decision in lab.decisions if decision.kind == "cut")
+    assert "nothing more joins round_1; uncut 0.6667 hours" in told.reason
+
+
 def test_a_point_outside_of_the_range_is_not_told_as_one_on_its_edge() -> None:
     lab = study(round_1={**TPE, "num_trials": 8})
     trials, space = lab.trials("round_1"), lab.config.given_space
