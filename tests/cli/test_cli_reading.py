@@ -176,6 +176,26 @@ def test_study_shows_as_running_only_while_its_planner_lives(
     assert ask_json(capsys, "status", "just begun", "--home", str(tmp_path))["state"] == "interrupted"
 
 
+def test_a_trial_shows_as_running_only_while_its_worker_lives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_study(tmp_path, unfinished_study(), make_config("half way"))
+    store, me = Store.open(None, tmp_path), Owner.of_this_process("worker 0")
+    living = store.claim("half way", me)
+    killed = store.claim("half way", replace(me, process_started="0"))
+    assert living is not None
+    assert killed is not None
+    assert living.trial != killed.trial
+    store.close()
+    text = ask(capsys, "status", "half way", "--home", str(tmp_path))
+    assert "half way is interrupted" in text
+    assert "1 running" in text
+    rows = ask(capsys, "trials", "half way", "--home", str(tmp_path)).splitlines()
+    shown = {word for row in rows for word in row.split() if word in ("running", "waiting")}
+    assert shown == {"running", "waiting"}
+    assert sum("running" in row for row in rows) == 1
+
+
 def test_every_reading_command_works_on_a_study_that_just_began(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,29 @@ def test_what_cannot_be_joined_is_refused_and_says_what_moves(tmp_path: Path, ov
     assert "another name" in line
 
 
+GRID = CLASSIFIER.replace("high: 1e-2", "high: 1e-2, num_points: 4") + "round_1: {sampler: grid, num_trials: 8}\n"
+LEARNS = f"{STUDY}round_1: {{sampler: tpe, parallelism: 4, num_trials: 8}}\n"
+ASKED = CLASSIFIER.replace("[16, 32]", "[16, 32], role: scientific")
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "told"),
+    [
+        (GRID, "round_1.num_trials=9", "9 is not the size of the grid, 4 x 2 = 8 points"),
+        (GRID, "search_space.learning_rate.num_points=5", "10 points"),
+        (LEARNS, "round_1.parallelism=8", "would change what study 'small' has decided already"),
+        (LEARNS, "round_1.sampler=gp", "would change what study"),
+        (LEARNS, "round_1.num_trials=6", "only a larger number adds to the study"),
+        (ASKED, "search_space.width.choices=[16,32,64]", "would change what study 'digits' has decided already"),
+        (ASKED, "search_space.width.role=nuisance", "would change what study 'digits' has decided already"),
+    ],
+)
+def test_searches_and_questions_only_get_more_trials(tmp_path: Path, text: str, override: str, told: str) -> None:
+    (line,) = refused(stored(tmp_path, text), override)
+    assert told in line
+    assert line.startswith(("command line: ", override.partition("=")[0], override.rpartition(".")[0]))
+
+
 def test_all_that_is_refused_is_told_at_once_and_unknown_settings_as_everywhere(tmp_path: Path) -> None:
     lines = refused(stored(tmp_path), "training.beta1=0.8", "round_1.num_trials=5", "budget.max_steps=9000")
     assert len(lines) == 2

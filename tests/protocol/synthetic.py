@@ -137,8 +137,8 @@ class Lab:
     def decision(self, kind: str, phase: str | None = None) -> Decision:
         return next(d for d in self.decisions if d.kind == kind and phase in (None, d.phase))
 
-    def play(self, *, max_moves: int = 60) -> Lab:
-        """Play the study to its end; each question is asked twice and must get the same answer."""
+    def play(self, *, max_moves: int = 60, until: str | None = None) -> Lab:
+        """Play the study to its end, or until a phase opens; each question is asked twice, for the same answer."""
         for _ in range(max_moves):
             study = self.study
             move = next_move(self.config, self.facts, study, measured=self.measured)
@@ -149,7 +149,7 @@ class Lab:
             to_json(move)
             self.moves.append(move)
             self._apply(move)
-            if isinstance(move, Conclude | GiveUp):
+            if isinstance(move, Conclude | GiveUp) or (until and self.phases[-1].name == until):
                 return self
         raise AssertionError(f"no end after {max_moves} moves: {self.kinds()}")
 

@@ -12,6 +12,7 @@ from test_protocol_kinds import NO_FIT, falls_for_ever
 from tuner.protocol.joined import joined
 from tuner.protocol.runs import trial_seed
 from tuner.records import Conclude, GiveUp, StudyRecord
+from tuner.training.schedule import shared_prefix
 
 ROUND = {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False}
 SEEDS = [7, trial_seed(7, 1), trial_seed(7, 2)]
@@ -214,3 +215,26 @@ def test_an_extension_of_an_interrupted_study_joins_the_round_that_is_open() -> 
     lab.extend(config_of(round_1={"num_trials": 6}))
     assert runs(lab.study) == runs(finished(round_1={"num_trials": 6}).study)
     assert names(lab) == ["budget_sweep", "round_1", "round_2"]
+
+
+def test_a_frontier_is_forked_from_an_answer_that_joined_a_round() -> None:
+    high = {"learning_rate": {"low": 2e-3, "high": 2e-2, "scale": "log"}}
+    asked = {"num_budgets": 3, "half_rate": False}
+    sections: dict[str, Any] = {"round_1": {"num_trials": 3, "widen_at_edge": False}, "search_space": high}
+    lab = finished(**sections, frontier=asked)
+    lab.extend(lab.config, {"learning_rate": 1e-3})
+    base = next(trial for trial in lab.study.trials() if trial.trial == ended(lab).answer.best_trial)
+    assert base.phase == "round_2.added"
+    # That of the former answer stands; the new one's trunk goes through the trials that joined.
+    assert names(lab)[3:] == ["frontier", "round_1.added", "round_2.added", "frontier.2"]
+    cooldowns = lab.trials("frontier.2")
+    assert {trial.spec.learning_rate for trial in cooldowns} == {1e-3}
+    assert replace(cooldowns[0].spec, fork_steps=()) == replace(base.spec, fork_steps=())
+    kept = {
+        step for phase in ("round_1.added", "round_2.added") for t in lab.trials(phase) for step in t.spec.fork_steps
+    }
+    parted = {shared_prefix(base.spec, trial.spec) for trial in cooldowns[1:]}
+    assert parted <= kept, "the trunk keeps its state where each cooldown leaves it"
+    assert lab.decision("frontier", "frontier.2").numbers["best"] == base.spec.max_train_steps
+    phases = lab.phases.copy()
+    assert lab.play().phases == phases, "it is measured once"

@@ -108,14 +108,15 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
 
     Raises:
         NoAnswer: it would end without an answer, as it did; nothing is changed then.
-        StudyError: its hours are used up.
+        StudyError: its hours are used up, or hold nothing of what was asked for.
     """
     from dataclasses import replace
 
     from tuner.cli.frontier import refuse_out_of_time
-    from tuner.errors import NoAnswer
+    from tuner.errors import NoAnswer, StudyError
     from tuner.protocol.advance import next_move
     from tuner.protocol.extension import extended
+    from tuner.protocol.generations import CUT
     from tuner.records import Conclude, GiveUp, Wait
     from tuner.trials.facts import stored_facts
 
@@ -127,8 +128,11 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
     move = next_move(config, facts, extended(record, decisions), sharing=record.sharing, measured=measured)
     if isinstance(move, GiveUp):
         raise NoAnswer(f"{record.name} would end without an answer again, so nothing was changed: {move.reason}")
-    is_same = isinstance(move, Conclude) and record.answer is not None
-    return None if is_same and record.state == "finished" else move
+    if not isinstance(move, Conclude) or record.answer is None or record.state != "finished":
+        return move
+    if cuts := [told.reason.removesuffix(".") for told in move.decisions if told.kind == CUT]:
+        raise StudyError(f"{'; '.join(cuts)}. So nothing was changed: ask for less, or for more hours with it")
+    return None
 
 
 def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> None:

@@ -25,7 +25,7 @@ def status_command(
     """Show where a study stands, or list all studies.
 
     A study is "running" only while its planner is alive; one that was killed shows as "interrupted" and goes on with
-    `tuner resume`.
+    `tuner resume`. A trial whose worker was killed is "waiting" for the next one.
 
     \b
     tuner status

@@ -6,6 +6,7 @@ Asking twice gives the same move; nothing is remembered between calls. So resumi
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import LaterRound, StudyConfig
@@ -18,19 +19,22 @@ from tuner.protocol.frontier import FRONTIER, advance_frontier
 from tuner.protocol.grown import grow_later_round, grow_round_1
 from tuner.protocol.instability import with_proposals
 from tuner.protocol.instability_probe import INSTABILITY_PROBE, Probed, advance_instability_probe
-from tuner.protocol.joined import as_stored, is_extended_since, joined
+from tuner.protocol.joined import as_stored, is_extended, is_extended_since, joined
 from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.later_rounds import ROUND_SKIPPED, open_later_round
 from tuner.protocol.lengths import one_seed_steps
 from tuner.protocol.limits import (
     cut,
+    cut_joining,
     cut_later_round,
     cut_round_1,
     cut_widening,
     end_out_of_time,
     fits,
+    is_left_out,
     is_out_of_time,
     is_widening,
+    leave_out,
     steps_of,
     with_cost,
 )
@@ -65,6 +69,8 @@ from tuner.records import (
     WorkloadFacts,
 )
 
+M = TypeVar("M", bound=Move)
+
 
 def next_move(
     config: StudyConfig,
@@ -94,14 +100,9 @@ def _move(config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, shar
     move = _next_move(config, facts, study, sharing=sharing, measured=measured)
     if study.phases and (config.limits.study_hours is not None or config.limits.run_hours is not None):
         if isinstance(move, OpenPhase):
-            move = _within_hours(config, study, move, sharing=sharing, measured=measured)
-        elif isinstance(move, AddTrials):
-            told = _cut_addition(config, study, move, measured)
-            if told is not None:
-                narrow = replace(study, decisions=(*study.decisions, told))
-                after = _move(config, facts, narrow, sharing=sharing, measured=measured)
-                assert not isinstance(after, Wait), "all trials of a phase have ended before others join it"
-                return replace(after, decisions=(told, *after.decisions))
+            move = _within_hours(config, facts, study, move, sharing=sharing, measured=measured)
+        elif isinstance(move, AddTrials) and (told := _cut_addition(config, study, move, measured)):
+            return _without(config, facts, study, told, sharing=sharing, measured=measured)
     return with_proposals(config, study, with_collapsed(facts, study, move))
 
 
@@ -116,7 +117,7 @@ def _next_move(
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     if not rounds:
         return _probe_instability(config, facts, study, sweep=sweep) or _first_round(config, study, sweep=sweep)
-    if grown := grow_round_1(config, facts, study, rounds=rounds):
+    if grown := _asked_for(study, grow_round_1(config, facts, study, rounds=rounds)):
         return grown
     if not rounds[-1].is_closed:
         if is_compute_bound(study):
@@ -164,10 +165,10 @@ def _after_round_1(config: StudyConfig, study: StudyRecord, *, rounds: list[Phas
     later = _later(study)
     if opened := next((phase for phase in later if not phase.is_closed), None):
         return advance_round(config, study, phase=opened)
-    if not is_compute_bound(study) and (move := probe_again(config, study, phase=rounds[-1])):
+    if not is_compute_bound(study) and (move := _asked_for(study, probe_again(config, study, phase=rounds[-1]))):
         return move
     may_adjust = not is_compute_bound(study) and (not later or is_extended_since(study, later[-1]))
-    if may_adjust and (move := _adjusted(config, study, rounds=rounds)):
+    if may_adjust and (move := _asked_for(study, _adjusted(config, study, rounds=rounds))):
         return move
     return _next_round(config, study, rounds=rounds, sharing=sharing)
 
@@ -184,7 +185,7 @@ def _next_round(
     for place in range(len(config.later_rounds)):
         move: OpenPhase | Decision | None
         if stands := [phase for phase in later if place_of(phase.plan) == place]:
-            move = grow_later_round(config, study, place=place, base=base, stands=stands)
+            move = _asked_for(study, grow_later_round(config, study, place=place, base=base, stands=stands))
             base = stands[-1]
         elif place >= first:
             move = open_later_round(config, study, place=place, base=base)
@@ -198,6 +199,12 @@ def _next_round(
     return replace(end, decisions=(*passed, *end.decisions)) if beyond is None else beyond
 
 
+def _asked_for(study: StudyRecord, move: M | None) -> M | None:
+    """A move, unless what it opens was left out for want of hours."""
+    name = move.plan.name if isinstance(move, OpenPhase) else move.phase if isinstance(move, AddTrials) else None
+    return None if name is not None and is_left_out(study, name) else move
+
+
 def _base(study: StudyRecord, rounds: list[PhaseRecord]) -> PhaseRecord:
     """The round whose points go on to the next later one."""
     later = _later(study)
@@ -209,7 +216,13 @@ def _later(study: StudyRecord) -> list[PhaseRecord]:
 
 
 def _within_hours(
-    config: StudyConfig, study: StudyRecord, move: OpenPhase, *, sharing: str, measured: Measured
+    config: StudyConfig,
+    facts: WorkloadFacts,
+    study: StudyRecord,
+    move: OpenPhase,
+    *,
+    sharing: str,
+    measured: Measured,
 ) -> Move:
     """The phase as far as the hours hold it, with its cost; what comes after it, if it is skipped."""
     kind, rounds = move.plan.kind, [phase for phase in study.phases if phase.plan.kind == "round_1"]
@@ -218,7 +231,7 @@ def _within_hours(
     if kind == "round_1" and not rounds:
         return _round_1_within_hours(config, study, move, measured=measured)
     if kind == LATER and move.plan.name == round_name(place_of(move.plan)):
-        return _later_round_within_hours(config, study, move, sharing=sharing, measured=measured)
+        return _later_round_within_hours(config, facts, study, move, sharing=sharing, measured=measured)
     skipped = _is_too_long(config, study, move, measured)
     needed, each = steps_of(move), move.plan.max_train_steps
     if kind == INSTABILITY_PROBE:
@@ -227,20 +240,29 @@ def _within_hours(
         return with_cost(config, move, measured)
     if skipped is None:
         skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed, longest=each)
-    if kind == "probe":
+    if kind == "probe" and not rounds[-1].is_closed:
         judged = rounds[-1]
         close = close_round(config, study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
-    if kind == FRONTIER or study.answer is not None:
-        # What an extension adds to rounds that stand is all of it or nothing.
+    if kind == FRONTIER:
         return _with_before(conclude(study, sharing=sharing), (skipped,))
     if kind == INSTABILITY_PROBE:
         after = _first_round(config, study, sweep=study.phase(SWEEP))
-    else:
-        after = _next_round(config, study, rounds=rounds, sharing=sharing)
-    if isinstance(after, OpenPhase):
-        after = _within_hours(config, study, after, sharing=sharing, measured=measured)
-    return _with_before(after, (skipped,))
+        if isinstance(after, OpenPhase):
+            after = _within_hours(config, facts, study, after, sharing=sharing, measured=measured)
+        return _with_before(after, (skipped,))
+    told = leave_out(skipped, move.plan.name)
+    return _without(config, facts, study, told, sharing=sharing, measured=measured)
+
+
+def _without(
+    config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, told: Decision, *, sharing: str, measured: Measured
+) -> Move:
+    """What comes next once it is decided to leave something out; the decision is committed with it."""
+    narrow = replace(study, decisions=(*study.decisions, told))
+    after = _move(config, facts, narrow, sharing=sharing, measured=measured)
+    # While others of the study train, nothing is committed: it is decided again with the move that comes then.
+    return after if isinstance(after, Wait) else replace(after, decisions=(told, *after.decisions))
 
 
 def _round_1_within_hours(config: StudyConfig, study: StudyRecord, move: OpenPhase, *, measured: Measured) -> Move:
@@ -258,7 +280,13 @@ def _round_1_within_hours(config: StudyConfig, study: StudyRecord, move: OpenPha
 
 
 def _later_round_within_hours(
-    config: StudyConfig, study: StudyRecord, move: OpenPhase, *, sharing: str, measured: Measured
+    config: StudyConfig,
+    facts: WorkloadFacts,
+    study: StudyRecord,
+    move: OpenPhase,
+    *,
+    sharing: str,
+    measured: Measured,
 ) -> Move:
     """A later round with the trials that fit; the next one if those measure nothing; the answer if none fits."""
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
@@ -281,7 +309,7 @@ def _later_round_within_hours(
     if left_out[-1].kind == ROUND_SKIPPED:
         after = _next_round(config, study, rounds=rounds, sharing=sharing, first=place + 1)
         if isinstance(after, OpenPhase):
-            after = _within_hours(config, study, after, sharing=sharing, measured=measured)
+            after = _within_hours(config, facts, study, after, sharing=sharing, measured=measured)
         return _with_before(after, (*before, *left_out))
     # What would follow is longer still.
     return _with_before(conclude(study, sharing=sharing), (*before, *left_out))
@@ -311,6 +339,8 @@ def _cut_addition(config: StudyConfig, study: StudyRecord, move: AddTrials, meas
     """The decision to leave out what would join an open phase, None if it fits."""
     if is_widening(move):
         return cut_widening(config, study, move, measured)
+    if study.phase(move.phase).plan.kind == "round_1" and is_extended(study):
+        return cut_joining(config, study, move, measured)
     if move.phase != INSTABILITY_PROBE:
         return None
     each, what = move.trials[0].spec.max_train_steps, "no longer warmup is tried"

@@ -89,7 +89,8 @@ def next_generation(config: StudyConfig, decisions: Sequence[Decision], phase: P
     if not is_adaptive(config) or count <= 0:
         return None
     infeasible = sum(trial.outcome is not None and trial.outcome.kind == "infeasible" for trial in phase.trials)
-    source = config.round_1.sampler if known >= num_startup(config) else "halton (the start of the search)"
+    # As the search counts (`trials/proposals.py`): whoever proposed a point, a sampler learns from its trial.
+    source = config.round_1.sampler if len(phase.trials) >= num_startup(config) else "halton (the start of the search)"
     reason = (
         f"{count} more of {wanted} points join {phase.name}, proposed by {source} when the first {known} had "
         f"ended ({infeasible} infeasible) (playbook, Round 1)."

@@ -77,12 +77,16 @@ def grow_round_1(
 def joining_trials(
     config: StudyConfig, facts: WorkloadFacts, rounds: list[PhaseRecord], points: Sequence[Params], *, first: int
 ) -> tuple[TrialPlan, ...]:
-    """The trials that points would have had in the last of the round-1 phases, had they been there from the first."""
+    """The trials that points would have had in the last of the round-1 phases, had they been there from the first.
+
+    They keep their full states where a planned frontier would leave them, the search's points and the user's alike.
+    """
     plans = round_trials(config, facts, rounds[0].plan, points, first=first)
     for phase in rounds[1:]:
         budget = phase.plan.max_train_steps
         plans = tuple(replace(each, spec=doubled(config, each.spec, max_train_steps=budget)) for each in plans)
-    return plans
+    rest = config.later_rounds
+    return tuple(replace(each, spec=with_reserved(config, each.spec, rest=rest)) for each in plans)
 
 
 def grow_later_round(

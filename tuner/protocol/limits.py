@@ -16,7 +16,8 @@ from tuner.config.schema import LaterRound, StudyConfig
 from tuner.config.spaces import scientific_values
 from tuner.protocol.answer import CANDIDATES, conclude
 from tuner.protocol.failures import AS_ANOTHER, give_up
-from tuner.protocol.generations import CUT, is_adaptive, wanted_points
+from tuner.protocol.generations import CUT, is_adaptive, num_drawn, wanted_points
+from tuner.protocol.joined import EXTENDED, joined_name
 from tuner.protocol.lengths import expected_lengths, one_seed_steps
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.rounds import ROUND_1, feasible
@@ -36,6 +37,7 @@ from tuner.records import (
 )
 
 OUT_OF_TIME: Final = "study_hours"
+LEFT_OUT: Final = "left_out"
 SWEEP_SHARE: Final = 0.15
 """The sweep's share of `study_hours` (ours)."""
 
@@ -180,6 +182,35 @@ def cut_widening(config: StudyConfig, study: StudyRecord, move: AddTrials, measu
 def is_widening_cut(study: StudyRecord, phase: str) -> bool:
     """Whether it was decided that a phase's rates are not widened, for want of hours."""
     return any((d.kind, d.phase) == (CUT, phase) and WIDENED in d.numbers for d in study.decisions)
+
+
+def cut_joining(config: StudyConfig, study: StudyRecord, move: AddTrials, measured: Measured) -> Decision | None:
+    """The decision that what an extension adds to an open round 1 stays out, None if it fits."""
+    phase = study.phase(move.phase)
+    each = phase.plan.max_train_steps
+    num_steps = (len(move.trials) + move.num_points) * each
+    if fits(config, measured, num_steps, longest=each):
+        return None
+    told = cut(move.phase, f"nothing more joins {move.phase}", config, measured, num_steps=num_steps, longest=each)
+    # A sampler that learns asks for no more than it has.
+    told = replace(told, numbers={**told.numbers, "num_points": num_drawn(study.decisions, phase)})
+    return leave_out(told, move.phase)
+
+
+def leave_out(told: Decision, name: str) -> Decision:
+    """A cut that takes a whole phase, or what would join it, away: it is not asked for again (`is_left_out`)."""
+    return replace(told, numbers={**told.numbers, LEFT_OUT: joined_name(name)})
+
+
+def is_left_out(study: StudyRecord, name: str) -> bool:
+    """Whether a phase, or what would join it, was left out for want of hours and nothing was extended since."""
+    name = joined_name(name)
+    for decision in reversed(study.decisions):
+        if decision.kind == EXTENDED:
+            return False
+        if decision.kind == CUT and decision.numbers.get(LEFT_OUT) == name:
+            return True
+    return False
 
 
 def cut_later_round(

@@ -129,6 +129,13 @@ def is_alive(row: Row[Any], at: float) -> bool:
     return not owner_of(row).is_provably_dead()
 
 
+def abandoned(connection: Connection, study: Row[Any]) -> set[int]:
+    """Trials of a study that are stored as running, though nobody trains them: they wait for their next worker."""
+    at = now(connection)
+    running = select(trials).where(trials.c.study_id == study.id, trials.c.state == "running")
+    return {int(row.id) for row in connection.execute(running) if not is_alive(row, at)}
+
+
 def owner_of(row: Row[Any]) -> Owner:
     """The owner of a leased row."""
     return Owner(**json.loads(row.lease_owner))

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from tuner.config.scales import place, share_of
 from tuner.config.schema import Dimension
-from tuner.config.spaces import at_point, exists, in_order, setting_of
+from tuner.config.spaces import at_point, exists, in_order, is_same, setting_of
 from tuner.records import Direction, Params, TrialRecord, Value
 from tuner.trials.outcomes import sampler_end
 from tuner.trials.search import point_seed
@@ -31,13 +31,27 @@ def adaptive_points(
     study = optuna.create_study(direction=past.direction)
     for trial in past.told():
         labels = at_point(space, trial.params)
-        if labels.keys() <= trial.params.keys():
+        if labels.keys() <= trial.params.keys() and _is_searched(trial, space, labels=labels):
             study.add_trial(_rebuilt(trial, space, labels=labels, worst=past.worst()))
     points = []
     for number in numbers:
         study.sampler = _fresh(sampler, point_seed(*seed, number))
         points.append(_asked(study.ask(), space))
     return points
+
+
+def _is_searched(trial: TrialRecord, space: Mapping[str, Dimension], *, labels: Mapping[str, str]) -> bool:
+    """Whether a point lies in the space: one of a user's beyond it would be told at a place that is not its own."""
+    return all(_lies_in(space[label], trial.params[name]) for name, label in labels.items())
+
+
+def _lies_in(dimension: Dimension, value: Value) -> bool:
+    if dimension.choices is not None:
+        return any(is_same(value, choice) for choice in dimension.choices)
+    assert isinstance(value, int | float)
+    assert dimension.low is not None
+    assert dimension.high is not None
+    return dimension.low <= value <= dimension.high
 
 
 def _asked(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Value]:

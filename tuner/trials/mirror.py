@@ -154,9 +154,9 @@ class Mirror:
             storage.set_trial_user_attr(optuna_id, key, attribute)
         end = optuna_end(trial)
         # As `Study.tell` does, which reads the whole curve twice: a pruned trial has its last value, where it has one.
-        value = curve[-1][1] if end.state is TrialState.PRUNED and curve else end.value
+        told = curve[-1][1] if end.state is TrialState.PRUNED and curve else end.value
         failpoint("mirror_tell.before")
-        storage.set_trial_state_values(optuna_id, end.state, None if value is None else [value])
+        storage.set_trial_state_values(optuna_id, end.state, None if told is None else [told])
         failpoint("mirror_tell.after")
         self._ended.add(trial.trial)
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from tuner.config.canonical import config_to_json
 from tuner.config.schema import StudyConfig
 from tuner.protocol.advance import next_move
-from tuner.protocol.frontier_budgets import with_reserved
 from tuner.protocol.generations import searched
 from tuner.protocol.grown import joining_trials
 from tuner.protocol.joined import joined, joined_name
@@ -159,6 +158,4 @@ class Planner:
         points = propose(self._config, space, past, num_points=move.num_points, within=within)
         first = len(record.phase(move.phase).trials) if isinstance(move, AddTrials) else 0
         trials = joining_trials(self._config, self._facts, rounds, points, first=first + len(move.trials))
-        specs = [with_reserved(self._config, trial.spec, rest=self._config.later_rounds) for trial in trials]
-        trials = tuple(replace(trial, spec=spec) for trial, spec in zip(trials, specs, strict=True))
         return replace(move, trials=(*move.trials, *trials), num_points=0)
