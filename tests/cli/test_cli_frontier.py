@@ -11,6 +11,7 @@ from stored_studies import keep_study
 from sample_studies import make_config, quickstart_study, unfinished_study  # isort: skip
 from tuner.cli.main import run_command_line
 from tuner.config.canonical import config_from_json
+from tuner.errors import StudyError
 from tuner.storage.store import Store
 
 
@@ -43,6 +44,19 @@ def test_what_leaves_nothing_to_fork_is_refused_and_nothing_is_stored(
     store = Store.open(None, stored_home, create=False)
     assert config_from_json(store.study("quickstart").config).frontier is None
     assert store.study("quickstart").state == "finished"
+    store.close()
+
+
+def test_what_a_worker_refuses_stays_no_part_of_the_study(
+    stored_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*arguments: object) -> None:
+        raise StudyError("other data")
+
+    monkeypatch.setattr("tuner.cli.run._build_engine", refusing)
+    assert "other data" in refused(capsys, stored_home, "quickstart")
+    store = Store.open(None, stored_home, create=False)
+    assert config_from_json(store.study("quickstart").config).frontier is None
     store.close()
 
 

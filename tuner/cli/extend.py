@@ -56,7 +56,8 @@ def extend_command(
         config, decisions = _asked(store, record, overrides or [], add_point or [])
         move = _next(store, config, record, decisions) if decisions else None
         if move is None:
-            _say_nothing_to_do(store, record, as_json=as_json)
+            kept = [] if dry_run or decisions else _keep_execution(store, config, record)
+            _say_nothing_to_do(store, record, kept=kept, as_json=as_json)
             return 0
         if dry_run:
             for decision in (*decisions, *getattr(move, "decisions", ())):
@@ -131,23 +132,27 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
     return None if is_same and record.state == "finished" else move
 
 
-def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> None:
-    """How the study is carried out may change at any time, and workers read it when they start."""
+def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> list[str]:
+    """How the study is carried out may change at any time, and workers read it when they start; what has changed."""
     from tuner.config.canonical import config_from_json, config_to_json
+    from tuner.config.changes import compare, shown_change
 
     old = config_from_json(store.study(record.name).config)
-    update = {"execution": config.execution, "description": config.description}
-    store.update_config(record.name, config_to_json(old.model_copy(update=update)))
+    new = old.model_copy(update={"execution": config.execution, "description": config.description})
+    store.update_config(record.name, config_to_json(new))
+    return [f"{change.path}: {shown_change(change)}" for change in compare(old, new)]
 
 
-def _say_nothing_to_do(store: Store, record: StudyRecord, *, as_json: bool) -> None:
+def _say_nothing_to_do(store: Store, record: StudyRecord, *, kept: list[str], as_json: bool) -> None:
     import shlex
 
     from tuner.cli.console import note
     from tuner.cli.plain import plain
 
     told = f"nothing to do: study {record.name!r} already has all of this, or what it found asks for no more"
-    told += "" if record.state == "finished" else f"; tuner resume {shlex.quote(record.name)} goes on with it"
+    if kept:
+        told = f"{'; '.join(kept)} is stored, and asks for no further training of study {record.name!r}"
+    told += f"; tuner resume {shlex.quote(record.name)} goes on with it" if record.state == "interrupted" else ""
     if as_json:
         note(told)
         _print_status(store, record.name)

@@ -60,7 +60,7 @@ def frontier_command(
     """
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.cli.run import RunOptions, refuse_no_workers, run_engine
-    from tuner.config.canonical import config_from_json, config_to_json
+    from tuner.config.canonical import config_from_json
     from tuner.config.frontier_options import with_frontier
 
     refuse_no_workers(workers)
@@ -80,7 +80,6 @@ def frontier_command(
         _refuse(config, record)
         refuse_out_of_time(config, elapsed_seconds=store.elapsed_seconds(name))
         if record.state != "finished" or _needs(config, record):
-            store.update_config(name, config_to_json(config))
             options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False)
             exit_code = run_engine(store, config, options)
             if exit_code:

@@ -56,6 +56,8 @@ def added_point(text: str, config: StudyConfig, space: Mapping[str, Dimension], 
             raise ConfigError(f"{OPTION} {text}: {name} does not exist at this point (its `when` does not hold)")
     labels = at_point(space, point)
     outside = [name for name in given if _is_outside(text, name, point[name], space[labels[name]], config)]
+    # Written as 2.0, a whole number is the same point as 2.
+    point |= {n: int(v) for n, v in point.items() if space[labels[n]].integer and isinstance(v, int | float)}
     return AddedPoint(params=dict(sorted(point.items())), from_answer=tuple(from_answer), outside=tuple(outside))
 
 
@@ -97,6 +99,8 @@ def _is_outside(text: str, name: str, value: Value, dimension: Dimension, config
         raise ConfigError(f"{start} is out of range for {'.'.join(map(str, target or ()))}; use {rule}")
     if dimension.scale == "log" and value <= 0:
         raise ConfigError(f"{start} must be above 0, as search_space.{name} has a log scale")
+    if dimension.scale == "one_minus_log" and value >= 1:
+        raise ConfigError(f"{start} must be below 1, as search_space.{name} has a one_minus_log scale")
     if choices is not None:
         return True
     assert dimension.low is not None

@@ -31,7 +31,7 @@ def adaptive_points(
     study = optuna.create_study(direction=past.direction)
     for trial in past.told():
         labels = at_point(space, trial.params)
-        if labels.keys() <= trial.params.keys():
+        if labels.keys() <= trial.params.keys() and all(_holds(space[labels[n]], trial.params[n]) for n in labels):
             study.add_trial(_rebuilt(trial, space, labels=labels, worst=past.worst()))
     points = []
     for number in numbers:
@@ -86,6 +86,11 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 def _value(dimension: Dimension, share: float) -> Value:
     return dimension.choices[int(share)] if dimension.choices is not None else place(dimension, share)
+
+
+def _holds(dimension: Dimension, value: Value) -> bool:
+    """Whether a sampler knows this value: users may add points beyond the choices."""
+    return dimension.choices is None or value in dimension.choices
 
 
 def _share(dimension: Dimension, value: Value) -> float:
