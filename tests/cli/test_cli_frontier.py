@@ -35,6 +35,9 @@ def refused(capsys: pytest.CaptureFixture[str], home: Path, *arguments: str) -> 
         (("--proxy", "--num-budgets", "4"), "num_budgets=4 has no effect with proxy=true"),
         (("--num-calibrations", "3"), "num_calibrations=3 calibrates a proxy, and proxy=false"),
         (("--workers", "0"), "--workers: 0, must be at least 1"),
+        (("--hours", "nan"), "--hours: nan, must be a number above 0"),
+        (("--hours", "-1"), "--hours: -1, must be a number above 0"),
+        (("--budgets", "1600,1600"), "hold 1 of 2 budgets; a frontier needs 2"),
     ],
 )
 def test_what_leaves_nothing_to_fork_is_refused_and_nothing_is_stored(
@@ -58,6 +61,23 @@ def test_what_a_worker_refuses_stays_no_part_of_the_study(
     store = Store.open(None, stored_home, create=False)
     assert config_from_json(store.study("quickstart").config).frontier is None
     store.close()
+
+
+def test_budgets_of_a_proxy_are_the_ends_of_what_it_covers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def began(*arguments: object) -> None:
+        raise StudyError("training begins")
+
+    study, phases = quickstart_study(), []
+    for phase in study.phases:
+        measured = replace(phase.plan.eval, averaged_horizons=(50, 200))
+        phases.append(replace(phase, plan=replace(phase.plan, eval=measured)))
+    keep_study(tmp_path / "runs", replace(study, phases=tuple(phases)), make_config())
+    monkeypatch.setattr("tuner.cli.run._build_engine", began)
+    assert "training begins" in refused(
+        capsys, tmp_path / "runs", "quickstart", "--proxy", "--budgets", "800,1111,1600"
+    )
 
 
 def test_a_study_without_an_answer_has_no_trunk_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from tuner.config.added_points import added_point
 from tuner.config.canonical import config_from_json, config_to_json
 from tuner.config.changes import compare
 from tuner.config.extension import UPWARDS, changes, extended_config, keep_extended
-from tuner.config.schema import StudyConfig
+from tuner.config.schema import Frontier, StudyConfig
 from tuner.config.settings import all_settings
 from tuner.errors import ConfigError
 
@@ -171,6 +171,10 @@ def test_the_yaml_that_a_study_began_with_still_names_it_after_an_extension(tmp_
     assert kept.later_rounds == extended.later_rounds
     assert kept.round_1.num_trials == 9
     assert kept.execution.workers == 3
+    beside = extended.model_copy(update={"frontier": Frontier()})
+    assert keep_extended(beside, yaml, moved).round_1.num_trials == 9, (
+        "also where `tuner frontier` measured one beside it"
+    )
     other = stored(tmp_path, STUDY, "budget.max_steps=9000")
     assert keep_extended(extended, other, moved) == other, "what nobody extended is judged as ever"
     assert keep_extended(extended, yaml, []) == yaml

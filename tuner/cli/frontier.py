@@ -10,7 +10,7 @@ from tuner.cli.options import DEFAULT_HOME, HomeOption, JsonOption, StorageOptio
 from tuner.cli.run import WorkersOption
 
 if TYPE_CHECKING:
-    from tuner.config.schema import StudyConfig
+    from tuner.config.schema import Frontier, StudyConfig
     from tuner.records import StudyRecord
     from tuner.storage.store import Store
 
@@ -64,6 +64,7 @@ def frontier_command(
     from tuner.config.frontier_options import with_frontier
 
     refuse_no_workers(workers)
+    _refuse_no_hours(hours)
     asked = {
         "num_budgets": num_budgets,
         "budgets": _budgets(budgets),
@@ -130,7 +131,8 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
             "another name with averaged_horizons: [50, 200]"
         )
     found, asked = budgets_of(config.frontier, base.spec), config.frontier.budgets
-    missing = [budget for budget in asked or () if budget not in found]
+    # Of a proxy they are the ends of what its evaluations cover, not one cooldown each.
+    missing = [] if config.frontier.proxy else [budget for budget in asked or () if budget not in found]
     if missing:
         raise ConfigError(
             f"--budgets {missing[0]}: warmup_steps={base.spec.schedule.warmup_steps} and the decay leave no plateau "
@@ -139,8 +141,21 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
     if len(found) < MIN_BUDGETS:
         raise ConfigError(
             f"the answer's {base.spec.max_train_steps} steps with warmup_steps={base.spec.schedule.warmup_steps} hold "
-            f"{len(found)} of {config.frontier.num_budgets} budgets; a {FRONTIER} needs {MIN_BUDGETS}: give --budgets"
+            f"{len(found)} of {_num_asked(config.frontier)} budgets; a {FRONTIER} needs {MIN_BUDGETS}: give --budgets"
         )
+
+
+def _num_asked(asked: Frontier) -> int:
+    if asked.proxy:
+        return asked.num_calibrations
+    return asked.num_budgets if asked.budgets is None else len(asked.budgets)
+
+
+def _refuse_no_hours(hours: float | None) -> None:
+    from tuner.errors import ConfigError
+
+    if hours is not None and not 0 < hours < float("inf"):
+        raise ConfigError(f"--hours: {hours:g}, must be a number above 0; leave it out to be told of no hours")
 
 
 def refuse_out_of_time(config: StudyConfig, *, elapsed_seconds: float) -> None:

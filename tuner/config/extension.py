@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tuner.config import rules
-from tuner.config.changes import SettingChange, compare, shown_change
+from tuner.config.changes import SettingChange, beside_yaml, compare, shown_change
 from tuner.config.overrides import apply_overrides
 from tuner.config.problems import COMMAND_LINE, Origins, raise_problems
 from tuner.config.schema import StudyConfig
@@ -114,7 +114,7 @@ def keep_extended(stored: StudyConfig, new: StudyConfig, moved: Iterable[tuple[s
     `moved` are the settings that it moved, each with the value that it had: a YAML that says another one by now was
     changed too. What may change at any time is taken from the YAML.
     """
-    before = [(_place(path), value) for path, value in moved]
+    new, before = beside_yaml(stored, new), [(_place(path), value) for path, value in moved]
     differ = [(_place(each.path), each.new) for each in changes(stored, new) if each.change in ("decision", "recipe")]
     if not differ or any(each not in before for each in differ):
         return new
