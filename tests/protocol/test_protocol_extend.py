@@ -9,9 +9,10 @@ import pytest
 from synthetic import Lab, bowl, config_of, trained
 from test_protocol_kinds import NO_FIT, falls_for_ever
 
+from tuner.protocol.answer import conclude
 from tuner.protocol.joined import joined
 from tuner.protocol.runs import trial_seed
-from tuner.records import Conclude, GiveUp, StudyRecord
+from tuner.records import Conclude, Decision, GiveUp, StudyRecord
 
 ROUND = {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False}
 SEEDS = [7, trial_seed(7, 1), trial_seed(7, 2)]
@@ -137,6 +138,16 @@ def test_the_same_extension_again_changes_nothing() -> None:
     phases = lab.phases.copy()
     lab.extend(more)
     assert lab.phases == phases
+
+
+def test_an_answer_that_stays_keeps_its_test_scores() -> None:
+    lab = Lab(config_of(), trained(improving), averaged=lambda spec, step, horizon: 0.5).play()
+    found = ended(lab).answer
+    assert found.averaged is not None
+    scored = replace(found, test_value=1.5, averaged=replace(found.averaged, test_value=0.75))
+    extended = Decision(kind="extended", reason="", numbers={"changes": [], "points": []})
+    study = replace(lab.study, answer=scored, decisions=(*lab.study.decisions, *ended(lab).decisions, extended))
+    assert conclude(study, sharing="exact").answer == scored
 
 
 def test_a_study_that_was_never_extended_is_its_own_joined_view() -> None:
