@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from in_process import SPEC, Study, longer
@@ -16,12 +15,7 @@ from tuner.storage.extending import extend
 
 LONGER = longer(SPEC, 10)
 DECAY_START = SPEC.max_train_steps - SPEC.schedule.decay_steps
-
-
-def decayed(**changes: Any) -> RunSpec:
-    return replace(SPEC, schedule=replace(SPEC.schedule, **changes))
-
-
+SQRT = replace(SPEC, schedule=replace(SPEC.schedule, decay_shape="1-sqrt"))
 CONSTANT = replace(SPEC, max_train_steps=30, schedule=ScheduleSpec(kind="constant", warmup_steps=2))
 
 
@@ -80,9 +74,7 @@ def two_studies(home: Path) -> Study:
     ("run", "specs", "shared"),
     [
         pytest.param(one_round(SPEC, LONGER), (SPEC, LONGER), DECAY_START + 1, id="budgets"),
-        pytest.param(
-            one_round(SPEC, decayed(decay_shape="1-sqrt")), None, DECAY_START + 1, id="what has not acted yet"
-        ),
+        pytest.param(one_round(SPEC, SQRT), (SPEC, SQRT), DECAY_START + 1, id="what has not acted yet"),
         pytest.param(one_round(SPEC, CONSTANT), (SPEC, CONSTANT), DECAY_START + 1, id="schedules on one trunk"),
         pytest.param(two_rounds, (SPEC, LONGER), DECAY_START + 1, id="phases"),
         pytest.param(extended, (SPEC, LONGER), DECAY_START + 1, id="after an extension"),
@@ -90,13 +82,13 @@ def two_studies(home: Path) -> Study:
     ],
 )
 def test_a_shared_past_is_trained_once_and_changes_no_number(
-    run: Callable[[Path], Study], specs: tuple[RunSpec, ...] | None, shared: int, tmp_path: Path
+    run: Callable[[Path], Study], specs: tuple[RunSpec, ...], shared: int, tmp_path: Path
 ) -> None:
     study = run(tmp_path / "shared")
     bill = study.store.bill(study.name)
     assert (bill["shared"], bill["recomputed"], bill["overshoot"]) == (shared, 0, 0)
     assert bill["executed"] == bill["stage_tree"] == bill["requested"] - shared
-    alone = Study(tmp_path / "alone", *(specs or (SPEC, decayed(decay_shape="1-sqrt"))))
+    alone = Study(tmp_path / "alone", *specs)
     alone.bench = alone.new_bench(share=False)
     alone.run()
     assert study.results() == alone.results()
