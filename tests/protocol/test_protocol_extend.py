@@ -9,10 +9,11 @@ import pytest
 from synthetic import Lab, bowl, config_of, trained
 from test_protocol_kinds import NO_FIT, falls_for_ever
 
+from tuner.protocol.advance import next_move
 from tuner.protocol.answer import conclude
 from tuner.protocol.joined import joined
 from tuner.protocol.runs import trial_seed
-from tuner.records import Conclude, Decision, GiveUp, StudyRecord
+from tuner.records import AddTrials, Conclude, Decision, GiveUp, StudyRecord
 
 ROUND = {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False}
 SEEDS = [7, trial_seed(7, 1), trial_seed(7, 2)]
@@ -225,3 +226,13 @@ def test_an_extension_of_an_interrupted_study_joins_the_round_that_is_open() -> 
     lab.extend(config_of(round_1={"num_trials": 6}))
     assert runs(lab.study) == runs(finished(round_1={"num_trials": 6}).study)
     assert names(lab) == ["budget_sweep", "round_1", "round_2"]
+
+
+def test_what_joins_a_part_that_is_open_is_numbered_within_it() -> None:
+    lab = finished(round_1={"num_trials": 3}).extend(config_of(round_1={"num_trials": 5}))
+    point = Decision(kind="extended", reason="", numbers={"changes": [], "points": [{"learning_rate": 1.1e-3}]})
+    phases = [replace(p, is_closed=p.plan.name != "round_1.added") for p in lab.phases if p.plan.kind != "round_2"]
+    study = replace(lab.study, phases=tuple(phases), decisions=(*lab.decisions, point))
+    move = next_move(lab.config, lab.facts, study)
+    assert isinstance(move, AddTrials)
+    assert (move.phase, [trial.number for trial in move.trials]) == ("round_1.added", [2])
