@@ -153,6 +153,12 @@ def test_a_point_that_cannot_be_one_is_refused(tmp_path: Path, text: str, told: 
     assert told in str(caught.value)
 
 
+def test_a_point_waits_for_a_space_that_is_chosen_later(tmp_path: Path) -> None:
+    config = stored(tmp_path, STUDY, "search_space=auto")
+    with pytest.raises(ConfigError, match=r"has no search space to hold a point: search_space: auto is chosen when"):
+        added_point("learning_rate=1e-3", config, config.given_space, answer=None)
+
+
 def test_whole_numbers_stay_whole_and_betas_below_one(tmp_path: Path) -> None:
     space = "{depth: {low: 1, high: 4, integer: true}, keep: {low: 0.5, high: 0.99, scale: one_minus_log}}"
     config = stored(tmp_path, CLASSIFIER, f"search_space={space}", "training.learning_rate=0.01")

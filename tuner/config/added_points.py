@@ -36,6 +36,12 @@ def added_point(text: str, config: StudyConfig, space: Mapping[str, Dimension], 
     Raises:
         ConfigError: a name that is not searched, a value of the wrong kind, or one missing while there is no answer.
     """
+    if not space:
+        is_chosen_later = config.search_space == "auto"
+        why = (
+            "search_space: auto is chosen when round_1 opens; tuner resume first" if is_chosen_later else "it is empty"
+        )
+        raise ConfigError(f"{OPTION} {text}: study {config.study!r} has no search space to hold a point: {why}")
     given = _given(text, {setting_of(label) for label in space})
     point: dict[str, Value] = {}
     from_answer = []
