@@ -13,6 +13,7 @@ from sample_studies import make_config, quickstart_study  # isort: skip
 from tuner.cli.main import run_command_line
 from tuner.config.canonical import config_from_json
 from tuner.engines.local import Interrupted
+from tuner.records import Conclude
 from tuner.storage.store import Owner, Store
 
 
@@ -65,6 +66,16 @@ def test_what_the_study_has_already_is_nothing_to_do(home: Path, capsys: pytest.
     assert json.loads(out)["state"] == "finished"
     assert error.startswith("nothing to do") or "nothing to do" in error
     assert kept(home) == before
+
+
+def test_a_frontier_that_cannot_be_is_no_frontier_that_is_there_already(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = quickstart_study().answer
+    assert answer is not None
+    monkeypatch.setattr("tuner.protocol.advance.next_move", lambda *given, **more: Conclude(answer=answer))
+    _, error = extend(capsys, home, "frontier.budgets=[3,5]", exit_code=2)
+    assert "--budgets 3: warmup_steps=20 and the decay leave no plateau" in error
 
 
 def test_how_it_is_carried_out_is_stored_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,11 +109,12 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
 
     Raises:
         NoAnswer: it would end without an answer, as it did; nothing is changed then.
-        StudyError: its hours are used up.
+        StudyError, ConfigError: its hours are used up, or the frontier that was asked for cannot be.
     """
     from dataclasses import replace
 
-    from tuner.cli.frontier import refuse_out_of_time
+    from tuner.cli.frontier import refuse_no_trunk, refuse_out_of_time
+    from tuner.config.extension import FRONTIER
     from tuner.errors import NoAnswer
     from tuner.protocol.advance import next_move
     from tuner.protocol.extension import extended
@@ -129,7 +130,11 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
     if isinstance(move, GiveUp):
         raise NoAnswer(f"{record.name} would end without an answer again, so nothing was changed: {move.reason}")
     is_same = isinstance(move, Conclude) and record.answer is not None
-    return None if is_same and record.state == "finished" else move
+    if not is_same or record.state != "finished":
+        return move
+    if any(change["path"].partition(".")[0] == FRONTIER for change in decisions[0].numbers["changes"]):
+        refuse_no_trunk(config, record)  # It would measure something, if it could.
+    return None
 
 
 def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> list[str]:

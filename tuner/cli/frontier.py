@@ -78,7 +78,7 @@ def frontier_command(
     with opened_store(home, storage) as store:
         config = with_frontier(config_from_json(store.study(name).config), asked)
         record = load_study_record(store, name, with_curves=True)
-        _refuse(config, record)
+        refuse_no_trunk(config, record)
         refuse_out_of_time(config, elapsed_seconds=store.elapsed_seconds(name))
         if record.state != "finished" or _needs(config, record):
             options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False)
@@ -101,7 +101,7 @@ def _budgets(text: str | None) -> list[int] | None:
         raise ConfigError(f"--budgets {text}: numbers of updates with commas between them, as 400,800,1600") from error
 
 
-def _refuse(config: StudyConfig, record: StudyRecord) -> None:
+def refuse_no_trunk(config: StudyConfig, record: StudyRecord) -> None:
     """Refuse what has no trunk to fork from.
 
     Raises:
