@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from stored_studies import keep_study
 
 from sample_studies import make_config, quickstart_study  # isort: skip
 from tuner.cli.main import run_command_line
+from tuner.config.canonical import config_from_json
+from tuner.engines.local import Interrupted
+from tuner.records import Conclude
 from tuner.storage.store import Owner, Store
 
 
@@ -61,6 +65,38 @@ def test_what_the_study_has_already_is_nothing_to_do(home: Path, capsys: pytest.
     out, error = extend(capsys, home, "--json")
     assert json.loads(out)["state"] == "finished"
     assert error.startswith("nothing to do") or "nothing to do" in error
+    assert kept(home) == before
+
+
+def test_a_frontier_that_cannot_be_is_no_frontier_that_is_there_already(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = quickstart_study().answer
+    assert answer is not None
+    monkeypatch.setattr("tuner.protocol.advance.next_move", lambda *given, **more: Conclude(answer=answer))
+    _, error = extend(capsys, home, "frontier.budgets=[3,5]", exit_code=2)
+    assert "--budgets 3: warmup_steps=20 and the decay leave no plateau" in error
+
+
+def test_how_it_is_carried_out_is_stored_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = extend(capsys, home, "execution.workers=3", "--dry-run")
+    assert out.startswith("nothing to do")
+    out, _ = extend(capsys, home, "execution.workers=3")
+    assert out.startswith('execution.workers: "auto" -> 3 is stored, and asks for no further training')
+    assert config_from_json(str(kept(home)[0])).execution.workers == 3
+    assert extend(capsys, home, "execution.workers=3")[0].startswith("nothing to do")
+
+
+def test_one_that_is_stopped_before_it_was_committed_says_so(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: object) -> None:
+        raise Interrupted(signal.SIGINT)
+
+    before = kept(home)
+    monkeypatch.setattr("tuner.cli.run._build_engine", stopped)
+    _, error = extend(capsys, home, "round_1.num_trials=99", exit_code=130)
+    assert "stopped by SIGINT; nothing is changed yet: extend it again" in error
     assert kept(home) == before
 
 

@@ -11,6 +11,7 @@ from stored_studies import keep_study
 from sample_studies import make_config, quickstart_study, unfinished_study  # isort: skip
 from tuner.cli.main import run_command_line
 from tuner.config.canonical import config_from_json
+from tuner.errors import StudyError
 from tuner.storage.store import Store
 
 
@@ -34,6 +35,9 @@ def refused(capsys: pytest.CaptureFixture[str], home: Path, *arguments: str) -> 
         (("--proxy", "--num-budgets", "4"), "num_budgets=4 has no effect with proxy=true"),
         (("--num-calibrations", "3"), "num_calibrations=3 calibrates a proxy, and proxy=false"),
         (("--workers", "0"), "--workers: 0, must be at least 1"),
+        (("--hours", "nan"), "--hours: nan, must be a number above 0"),
+        (("--hours", "-1"), "--hours: -1, must be a number above 0"),
+        (("--budgets", "1600,1600"), "hold 1 of 2 budgets; a frontier needs 2"),
     ],
 )
 def test_what_leaves_nothing_to_fork_is_refused_and_nothing_is_stored(
@@ -44,6 +48,36 @@ def test_what_leaves_nothing_to_fork_is_refused_and_nothing_is_stored(
     assert config_from_json(store.study("quickstart").config).frontier is None
     assert store.study("quickstart").state == "finished"
     store.close()
+
+
+def test_what_a_worker_refuses_stays_no_part_of_the_study(
+    stored_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*arguments: object) -> None:
+        raise StudyError("other data")
+
+    monkeypatch.setattr("tuner.cli.run._build_engine", refusing)
+    assert "other data" in refused(capsys, stored_home, "quickstart")
+    store = Store.open(None, stored_home, create=False)
+    assert config_from_json(store.study("quickstart").config).frontier is None
+    store.close()
+
+
+def test_budgets_of_a_proxy_are_the_ends_of_what_it_covers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def began(*arguments: object) -> None:
+        raise StudyError("training begins")
+
+    study, phases = quickstart_study(), []
+    for phase in study.phases:
+        measured = replace(phase.plan.eval, averaged_horizons=(50, 200))
+        phases.append(replace(phase, plan=replace(phase.plan, eval=measured)))
+    keep_study(tmp_path / "runs", replace(study, phases=tuple(phases)), make_config())
+    monkeypatch.setattr("tuner.cli.run._build_engine", began)
+    assert "training begins" in refused(
+        capsys, tmp_path / "runs", "quickstart", "--proxy", "--budgets", "800,1111,1600"
+    )
 
 
 def test_a_study_without_an_answer_has_no_trunk_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

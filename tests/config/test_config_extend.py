@@ -12,7 +12,7 @@ from tuner.config.added_points import added_point
 from tuner.config.canonical import config_from_json, config_to_json
 from tuner.config.changes import compare
 from tuner.config.extension import UPWARDS, changes, extended_config, keep_extended
-from tuner.config.schema import StudyConfig
+from tuner.config.schema import Frontier, StudyConfig
 from tuner.config.settings import all_settings
 from tuner.errors import ConfigError
 
@@ -176,15 +176,38 @@ def test_a_point_that_cannot_be_one_is_refused(tmp_path: Path, text: str, told: 
     assert told in str(caught.value)
 
 
+def test_a_point_waits_for_a_space_that_is_chosen_later(tmp_path: Path) -> None:
+    config = stored(tmp_path, STUDY, "search_space=auto")
+    with pytest.raises(ConfigError, match=r"has no search space to hold a point: search_space: auto is chosen when"):
+        added_point("learning_rate=1e-3", config, config.given_space, answer=None)
+
+
+def test_whole_numbers_stay_whole_and_betas_below_one(tmp_path: Path) -> None:
+    space = "{depth: {low: 1, high: 4, integer: true}, keep: {low: 0.5, high: 0.99, scale: one_minus_log}}"
+    config = stored(tmp_path, CLASSIFIER, f"search_space={space}", "training.learning_rate=0.01")
+    found = added_point("depth=2.0,keep=0.6", config, config.given_space, answer=None).params
+    assert (found, type(found["depth"])) == ({"depth": 2, "keep": 0.6}, int)
+    with pytest.raises(ConfigError, match=r"must be below 1, as search_space\.keep has a one_minus_log scale"):
+        added_point("depth=2,keep=1.5", config, config.given_space, answer=None)
+
+
 def test_the_yaml_that_a_study_began_with_still_names_it_after_an_extension(tmp_path: Path) -> None:
     yaml = stored(tmp_path, STUDY, "execution.workers=3")
     old = stored(tmp_path)
     extended = extended_config(old, ["rounds.1.num_trials=1", "rounds.0.num_seeds=4", "round_1.num_trials=9"])
-    moved = {change.path for change in changes(old, extended)}
+    moved = [(change.path, change.old) for change in changes(old, extended)]
     kept = keep_extended(extended, yaml, moved)
     assert kept.later_rounds == extended.later_rounds
     assert kept.round_1.num_trials == 9
     assert kept.execution.workers == 3
+    beside = extended.model_copy(update={"frontier": Frontier()})
+    assert keep_extended(beside, yaml, moved).round_1.num_trials == 9, (
+        "also where `tuner frontier` measured one beside it"
+    )
     other = stored(tmp_path, STUDY, "budget.max_steps=9000")
     assert keep_extended(extended, other, moved) == other, "what nobody extended is judged as ever"
-    assert keep_extended(extended, yaml, set()) == yaml
+    assert keep_extended(extended, yaml, []) == yaml
+    changed = stored(tmp_path, STUDY, "round_1.num_trials=50")
+    assert keep_extended(extended, changed, moved) == changed, (
+        "a YAML that was changed as well is judged, not passed over"
+    )

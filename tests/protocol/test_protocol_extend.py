@@ -9,9 +9,11 @@ import pytest
 from synthetic import Lab, bowl, config_of, trained
 from test_protocol_kinds import NO_FIT, falls_for_ever
 
+from tuner.protocol.advance import next_move
+from tuner.protocol.answer import conclude
 from tuner.protocol.joined import joined
 from tuner.protocol.runs import trial_seed
-from tuner.records import Conclude, GiveUp, StudyRecord
+from tuner.records import AddTrials, Conclude, Decision, GiveUp, StudyRecord
 from tuner.training.schedule import shared_prefix
 
 ROUND = {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False}
@@ -140,6 +142,16 @@ def test_the_same_extension_again_changes_nothing() -> None:
     assert lab.phases == phases
 
 
+def test_an_answer_that_stays_keeps_its_test_scores() -> None:
+    lab = Lab(config_of(), trained(improving), averaged=lambda spec, step, horizon: 0.5).play()
+    found = ended(lab).answer
+    assert found.averaged is not None
+    scored = replace(found, test_value=1.5, averaged=replace(found.averaged, test_value=0.75))
+    extended = Decision(kind="extended", reason="", numbers={"changes": [], "points": []})
+    study = replace(lab.study, answer=scored, decisions=(*lab.study.decisions, *ended(lab).decisions, extended))
+    assert conclude(study, sharing="exact").answer == scored
+
+
 def test_a_study_that_was_never_extended_is_its_own_joined_view() -> None:
     study = finished().study
     assert joined(study) is study
@@ -238,3 +250,13 @@ def test_a_frontier_is_forked_from_an_answer_that_joined_a_round() -> None:
     assert lab.decision("frontier", "frontier.2").numbers["best"] == base.spec.max_train_steps
     phases = lab.phases.copy()
     assert lab.play().phases == phases, "it is measured once"
+
+
+def test_what_joins_a_part_that_is_open_is_numbered_within_it() -> None:
+    lab = finished(round_1={"num_trials": 3}).extend(config_of(round_1={"num_trials": 5}))
+    point = Decision(kind="extended", reason="", numbers={"changes": [], "points": [{"learning_rate": 1.1e-3}]})
+    phases = [replace(p, is_closed=p.plan.name != "round_1.added") for p in lab.phases if p.plan.kind != "round_2"]
+    study = replace(lab.study, phases=tuple(phases), decisions=(*lab.decisions, point))
+    move = next_move(lab.config, lab.facts, study)
+    assert isinstance(move, AddTrials)
+    assert (move.phase, [trial.number for trial in move.trials]) == ("round_1.added", [2])

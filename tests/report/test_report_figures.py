@@ -137,9 +137,18 @@ def test_accuracy_is_cut_on_its_worse_side() -> None:
 
 def test_diverged_values_do_not_flatten_the_others() -> None:
     calm = tuple((step, 2.0 + 1 / step) for step in range(1, 50))
-    low, high = value_range([calm, ((1, 3.0), (2, 1e9))])
+    low, high = value_range([calm, ((1, 3.0), (2, 1e9))], "minimize")
     assert low < 2.02
     assert high < 10
+
+
+def test_the_one_trial_that_learned_is_never_cut_off() -> None:
+    chance = [0.1 + 0.0001 * n for n in range(99)]
+    assert focus_range([*chance, 0.9], "maximize")[1] > 0.9
+    assert focus_range([*(-value for value in chance), -0.9], "minimize")[0] < -0.9
+    flat = [tuple((step, value) for step in range(1, 26)) for value in chance]
+    learned = tuple((step, 0.1 + 0.03 * step) for step in range(1, 26))
+    assert value_range([*flat, learned], "maximize")[1] > learned[-1][1]
 
 
 def test_curve_of_one_value_and_constant_curves_are_drawn() -> None:

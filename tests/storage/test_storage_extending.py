@@ -41,6 +41,18 @@ def test_what_giving_up_closed_waits_again_and_what_the_protocol_closed_stays_cl
     assert extended(given_up, [DECISION]).phases == after.phases
 
 
+def test_a_round_that_an_extension_adds_shares_with_those_that_stand(store: Store) -> None:
+    lease = open_study(store, [make_spec(decay=20)])
+    FakeWorker.next(store).begin().train(100, checkpoints=(81,), keep=(81,)).end()
+    store.apply(lease, ClosePhase(phase="round_1", verdict="adequate", reason="it is"))
+    extend(store, lease, config="{}", decisions=[DECISION])
+    longer = TrialPlan(number=0, params={}, spec=make_spec(200, decay=20))
+    store.apply(lease, OpenPhase(plan=make_plan("round_2", steps=200), trials=(longer,)))
+    FakeWorker.next(store).begin().train(200).end()
+    bill = store.bill("x")
+    assert (bill["requested"], bill["executed"], bill["shared"], bill["recomputed"]) == (300, 100 + 119, 81, 0)
+
+
 def test_an_extension_of_another_planner_is_refused_whole(store: Store) -> None:
     lease = open_study(store, [make_spec()])
     before = store.study("x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -87,19 +87,29 @@ class Study:
     """One open phase whose trials this process runs."""
 
     def __init__(
-        self, home: Path, *specs: RunSpec, workload: Any = None, horizons: tuple[int, ...] = (), **execution: Any
+        self,
+        home: Path,
+        *specs: RunSpec,
+        name: str = "x",
+        workload: Any = None,
+        horizons: tuple[int, ...] = (),
+        **execution: Any,
     ) -> None:
-        self.store = Store.open(None, home)
-        self.config = config_of(**execution)
+        self.store, self.name = Store.open(None, home), name
+        self.config = config_of(**execution).model_copy(update={"study": name})
         self.warnings: list[str] = []
         self.eval = replace(EVAL, averaged_horizons=horizons)
         self.workload = workload or Points()
-        self.store.create_study("x", config=config_to_json(self.config), folder=str(home), command="tuner run x.yaml")
-        self.planner: Lease = self.store.acquire_planner("x", ME)
-        plan = PhasePlan(name="round_1", kind="round_1", max_train_steps=SPEC.max_train_steps, eval=self.eval)
-        trials = tuple(TrialPlan(number=number, params={}, spec=spec) for number, spec in enumerate(specs or (SPEC,)))
-        self.store.apply(self.planner, OpenPhase(plan=plan, trials=trials))
+        self.store.create_study(name, config=config_to_json(self.config), folder=str(home), command="tuner run x.yaml")
+        self.planner: Lease = self.store.acquire_planner(name, ME)
+        self.open("round_1", *(specs or (SPEC,)))
         self.bench = self.new_bench()
+
+    def open(self, phase: Literal["round_1", "round_2"], *specs: RunSpec) -> None:
+        """Open a phase with a trial for each spec."""
+        plan = PhasePlan(name=phase, kind=phase, max_train_steps=SPEC.max_train_steps, eval=self.eval)
+        trials = tuple(TrialPlan(number=number, params={}, spec=spec) for number, spec in enumerate(specs))
+        self.store.apply(self.planner, OpenPhase(plan=plan, trials=trials))
 
     def new_bench(self, **sharing: bool) -> TorchBench:
         """A worker that knows nothing yet."""
@@ -118,7 +128,7 @@ class Study:
 
     def step(self) -> str | None:
         """Take up the next trial and leave it; None if there is none."""
-        claim = self.store.claim("x", ME)
+        claim = self.store.claim(self.name, ME)
         return None if claim is None else run_trial(claim, self.bench)
 
     def run(self, *, at_most: int = 20) -> list[TrialRecord]:
@@ -142,7 +152,7 @@ class Study:
         return ending
 
     def trials(self) -> list[TrialRecord]:
-        return list(self.store.load("x", with_curves=False).trials())
+        return list(self.store.load(self.name, with_curves=False).trials())
 
     def results(self) -> list[tuple[Any, ...]]:
         """What must not depend on how a trial came to its end: outcome, digest, best step, and the whole curve."""

@@ -124,6 +124,24 @@ def ended(trial: TrialRecord, objective: Objective) -> TrialRecord:
     return replace(trial, state="ended", outcome=outcome, best_value=-9.0 if value is None else value, best_step=100)
 
 
+def test_a_point_of_the_users_beyond_the_choices_is_not_told_to_the_sampler() -> None:
+    config = config_of("tpe", num_trials=8)
+    widths = {"options.width": {"choices": [8, 16]}}
+    config = StudyConfig.model_validate(
+        {**config.model_dump(mode="json", by_alias=True), "search_space": {**config.search_space, **widths}}
+    )
+    points = propose(config, config.search_space, PhaseRecord(plan=PLAN), num_points=4)
+    known = tuple(ended(trial, hill) for trial in stored(points, 0))
+    strange = replace(known[0], trial=9, number=4, params={**points[0], "options.width": 12})
+    after = [
+        adaptive.adaptive_points(
+            "tpe", config.search_space, [5], seed=(1, "round_1"), past=adaptive.Past(trials, "minimize")
+        )
+        for trials in (known, (*known, strange))
+    ]
+    assert after[0] == after[1]
+
+
 def test_proposals_depend_on_no_worker_and_on_no_order_of_ends() -> None:
     config = config_of("tpe")
     alone = searched(config, hill, order=0, workers=1)

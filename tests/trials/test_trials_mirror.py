@@ -147,6 +147,28 @@ def test_a_trial_that_may_be_named_collapsed_ends_with_its_phase(url: str) -> No
     assert [trial.state.name for trial in mirrored(url)] == ["PRUNED", "COMPLETE"]
 
 
+def test_trials_that_an_extension_took_up_again_end_as_they_end_then(url: str) -> None:
+    given_up = [ended(trial, "stopped", "no answer") for trial in TRIALS[:2]]
+    Mirror(url, CONFIG).sync(replace(record(*given_up), state="no_answer"))
+    follower = Mirror(url, CONFIG)
+    follower.sync(record(replace(TRIALS[0], state="paused"), replace(TRIALS[1], state="waiting")))
+    assert [trial.state.name for trial in mirrored(url)] == ["RUNNING"]
+    follower.sync(record(ended(TRIALS[0], "complete"), ended(TRIALS[1], "infeasible", "diverged")))
+    assert [(trial.state.name, trial.value) for trial in mirrored(url)] == [("COMPLETE", 1.0), ("PRUNED", 1.0)]
+
+
+def test_a_point_beyond_the_choices_that_joins_an_open_phase_is_mirrored(url: str) -> None:
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"}, "options.width": {"choices": [8, 16]}}
+    config = StudyConfig.model_validate({**CONFIG.model_dump(mode="json", by_alias=True), "search_space": space})
+    trials = [replace(t, params={**t.params, "options.width": w}) for t, w in zip(TRIALS, (8, 16, 12, 8), strict=True)]
+    follower = Mirror(url, config)
+    follower.sync(record(*(ended(trial, "complete") for trial in trials[:2])))
+    extended = (Decision(kind="extended", reason="", numbers={"changes": [], "points": []}),)
+    follower.sync(replace(record(*(ended(trial, "complete") for trial in trials)), decisions=extended))
+    assert [trial.params["options.width"] for trial in mirrored(url)] == [8, 16, 12, 8]
+    assert [trial.state.name for trial in mirrored(url)] == ["COMPLETE"] * 4
+
+
 def test_an_automatic_space_is_mirrored_as_it_was_decided(url: str) -> None:
     space = {"learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"}, "beta1": {"low": 0.8, "high": 0.99}}
     opened = Decision(kind="round_opened", reason="", phase="round_1", numbers={"search_space": space})

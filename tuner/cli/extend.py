@@ -56,7 +56,8 @@ def extend_command(
         config, decisions = _asked(store, record, overrides or [], add_point or [])
         move = _next(store, config, record, decisions) if decisions else None
         if move is None:
-            _say_nothing_to_do(store, record, as_json=as_json)
+            kept = [] if dry_run or decisions else _keep_execution(store, config, record)
+            _say_nothing_to_do(store, record, kept=kept, as_json=as_json)
             return 0
         if dry_run:
             for decision in (*decisions, *getattr(move, "decisions", ())):
@@ -108,11 +109,13 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
 
     Raises:
         NoAnswer: it would end without an answer, as it did; nothing is changed then.
-        StudyError: its hours are used up, or hold nothing of what was asked for.
+        StudyError, ConfigError: its hours are used up, or hold nothing of what was asked for; or the frontier that
+            was asked for cannot be.
     """
     from dataclasses import replace
 
-    from tuner.cli.frontier import refuse_out_of_time
+    from tuner.cli.frontier import refuse_no_trunk, refuse_out_of_time
+    from tuner.config.extension import FRONTIER
     from tuner.errors import NoAnswer, StudyError
     from tuner.protocol.advance import next_move
     from tuner.protocol.extension import extended
@@ -132,26 +135,32 @@ def _next(store: Store, config: StudyConfig, record: StudyRecord, decisions: tup
         return move
     if cuts := [told.reason.removesuffix(".") for told in move.decisions if told.kind == CUT]:
         raise StudyError(f"{'; '.join(cuts)}. So nothing was changed: ask for less, or for more hours with it")
+    if any(change["path"].partition(".")[0] == FRONTIER for change in decisions[0].numbers["changes"]):
+        refuse_no_trunk(config, record)  # It would measure something, if it could.
     return None
 
 
-def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> None:
-    """How the study is carried out may change at any time, and workers read it when they start."""
+def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> list[str]:
+    """How the study is carried out may change at any time, and workers read it when they start; what has changed."""
     from tuner.config.canonical import config_from_json, config_to_json
+    from tuner.config.changes import compare, shown_change
 
     old = config_from_json(store.study(record.name).config)
-    update = {"execution": config.execution, "description": config.description}
-    store.update_config(record.name, config_to_json(old.model_copy(update=update)))
+    new = old.model_copy(update={"execution": config.execution, "description": config.description})
+    store.update_config(record.name, config_to_json(new))
+    return [f"{change.path}: {shown_change(change)}" for change in compare(old, new)]
 
 
-def _say_nothing_to_do(store: Store, record: StudyRecord, *, as_json: bool) -> None:
+def _say_nothing_to_do(store: Store, record: StudyRecord, *, kept: list[str], as_json: bool) -> None:
     import shlex
 
     from tuner.cli.console import note
     from tuner.cli.plain import plain
 
     told = f"nothing to do: study {record.name!r} already has all of this, or what it found asks for no more"
-    told += "" if record.state == "finished" else f"; tuner resume {shlex.quote(record.name)} goes on with it"
+    if kept:
+        told = f"{'; '.join(kept)} is stored, and asks for no further training of study {record.name!r}"
+    told += f"; tuner resume {shlex.quote(record.name)} goes on with it" if record.state == "interrupted" else ""
     if as_json:
         note(told)
         _print_status(store, record.name)

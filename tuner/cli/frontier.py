@@ -10,7 +10,7 @@ from tuner.cli.options import DEFAULT_HOME, HomeOption, JsonOption, StorageOptio
 from tuner.cli.run import WorkersOption
 
 if TYPE_CHECKING:
-    from tuner.config.schema import StudyConfig
+    from tuner.config.schema import Frontier, StudyConfig
     from tuner.records import StudyRecord
     from tuner.storage.store import Store
 
@@ -60,10 +60,11 @@ def frontier_command(
     """
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.cli.run import RunOptions, refuse_no_workers, run_engine
-    from tuner.config.canonical import config_from_json, config_to_json
+    from tuner.config.canonical import config_from_json
     from tuner.config.frontier_options import with_frontier
 
     refuse_no_workers(workers)
+    _refuse_no_hours(hours)
     asked = {
         "num_budgets": num_budgets,
         "budgets": _budgets(budgets),
@@ -77,10 +78,9 @@ def frontier_command(
     with opened_store(home, storage) as store:
         config = with_frontier(config_from_json(store.study(name).config), asked)
         record = load_study_record(store, name, with_curves=True)
-        _refuse(config, record)
+        refuse_no_trunk(config, record)
         refuse_out_of_time(config, elapsed_seconds=store.elapsed_seconds(name))
         if record.state != "finished" or _needs(config, record):
-            store.update_config(name, config_to_json(config))
             options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False)
             exit_code = run_engine(store, config, options)
             if exit_code:
@@ -101,7 +101,7 @@ def _budgets(text: str | None) -> list[int] | None:
         raise ConfigError(f"--budgets {text}: numbers of updates with commas between them, as 400,800,1600") from error
 
 
-def _refuse(config: StudyConfig, record: StudyRecord) -> None:
+def refuse_no_trunk(config: StudyConfig, record: StudyRecord) -> None:
     """Refuse what has no trunk to fork from.
 
     Raises:
@@ -131,7 +131,8 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
             "another name with averaged_horizons: [50, 200]"
         )
     found, asked = budgets_of(config.frontier, base.spec), config.frontier.budgets
-    missing = [budget for budget in asked or () if budget not in found]
+    # Of a proxy they are the ends of what its evaluations cover, not one cooldown each.
+    missing = [] if config.frontier.proxy else [budget for budget in asked or () if budget not in found]
     if missing:
         raise ConfigError(
             f"--budgets {missing[0]}: warmup_steps={base.spec.schedule.warmup_steps} and the decay leave no plateau "
@@ -140,8 +141,21 @@ def _refuse(config: StudyConfig, record: StudyRecord) -> None:
     if len(found) < MIN_BUDGETS:
         raise ConfigError(
             f"the answer's {base.spec.max_train_steps} steps with warmup_steps={base.spec.schedule.warmup_steps} hold "
-            f"{len(found)} of {config.frontier.num_budgets} budgets; a {FRONTIER} needs {MIN_BUDGETS}: give --budgets"
+            f"{len(found)} of {_num_asked(config.frontier)} budgets; a {FRONTIER} needs {MIN_BUDGETS}: give --budgets"
         )
+
+
+def _num_asked(asked: Frontier) -> int:
+    if asked.proxy:
+        return asked.num_calibrations
+    return asked.num_budgets if asked.budgets is None else len(asked.budgets)
+
+
+def _refuse_no_hours(hours: float | None) -> None:
+    from tuner.errors import ConfigError
+
+    if hours is not None and not 0 < hours < float("inf"):
+        raise ConfigError(f"--hours: {hours:g}, must be a number above 0; leave it out to be told of no hours")
 
 
 def refuse_out_of_time(config: StudyConfig, *, elapsed_seconds: float) -> None:

@@ -152,7 +152,8 @@ def _create_or_compare(store: Store, config: StudyConfig, *, folder: Path) -> St
     stored = config_from_json(store.study(config.study).config)
     if lacks_averages(stored, config):
         warn(f"evaluation.averaged_horizons: {config.study} was begun without averaged weights, and goes on so")
-    moved = {each["path"] for d in decisions if d.kind == "extended" for each in d.numbers["changes"]}
+    extensions = [each for d in decisions if d.kind == "extended" for each in d.numbers["changes"]]
+    moved = [(each["path"], each["old"]) for each in extensions]
     return refuse_or_merge(stored, keep_extended(stored, config, moved), command="run")
 
 
@@ -234,7 +235,9 @@ def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:
             store.set_state(lease, "running")
         _build_engine(store, lease, config, options)
     except Interrupted as stopped:
-        note(f"{stopped}; go on with: tuner resume {config.study}")
+        is_begun = not options.extension or store.study(config.study).state == "running"
+        remedy = f"go on with: tuner resume {config.study}" if is_begun else "nothing is changed yet: extend it again"
+        note(f"{stopped}; {remedy}")
         return stopped.exit_code
     except UserError:
         # What the workers refused must not stand in the way of a plain resume; an extension was committed after that.

@@ -36,6 +36,12 @@ def added_point(text: str, config: StudyConfig, space: Mapping[str, Dimension], 
     Raises:
         ConfigError: a name that is not searched, a value of the wrong kind, or one missing while there is no answer.
     """
+    if not space:
+        is_chosen_later = config.search_space == "auto"
+        why = (
+            "search_space: auto is chosen when round_1 opens; tuner resume first" if is_chosen_later else "it is empty"
+        )
+        raise ConfigError(f"{OPTION} {text}: study {config.study!r} has no search space to hold a point: {why}")
     given = _given(text, {setting_of(label) for label in space})
     point: dict[str, Value] = {}
     from_answer = []
@@ -56,6 +62,8 @@ def added_point(text: str, config: StudyConfig, space: Mapping[str, Dimension], 
             raise ConfigError(f"{OPTION} {text}: {name} does not exist at this point (its `when` does not hold)")
     labels = at_point(space, point)
     outside = [name for name in given if _is_outside(text, name, point[name], space[labels[name]], config)]
+    # Written as 2.0, a whole number is the same point as 2.
+    point |= {n: int(v) for n, v in point.items() if space[labels[n]].integer and isinstance(v, int | float)}
     return AddedPoint(params=dict(sorted(point.items())), from_answer=tuple(from_answer), outside=tuple(outside))
 
 
@@ -97,6 +105,8 @@ def _is_outside(text: str, name: str, value: Value, dimension: Dimension, config
         raise ConfigError(f"{start} is out of range for {'.'.join(map(str, target or ()))}; use {rule}")
     if dimension.scale == "log" and value <= 0:
         raise ConfigError(f"{start} must be above 0, as search_space.{name} has a log scale")
+    if dimension.scale == "one_minus_log" and value >= 1:
+        raise ConfigError(f"{start} must be below 1, as search_space.{name} has a one_minus_log scale")
     if choices is not None:
         return True
     assert dimension.low is not None

@@ -45,15 +45,20 @@ def refuse_or_merge(old: StudyConfig, new: StudyConfig, *, command: Literal["run
     Raises:
         ConfigError: one line per setting that would change the study's decisions or its recipe.
     """
+    new = beside_yaml(old, new)
+    refused = [change for change in compare(old, new) if change.change in ("decision", "recipe")]
+    if refused:
+        raise ConfigError("\n".join(_refusal(change, old.study, command) for change in refused))
+    return new
+
+
+def beside_yaml(old: StudyConfig, new: StudyConfig) -> StudyConfig:
+    """The YAML's config with what a stored one may have beside it: a frontier of `tuner frontier`, no averages."""
     if old.frontier is not None:
-        # `tuner frontier` may have asked for another one beside the YAML.
         new = new.model_copy(update={"frontier": old.frontier})
     if lacks_averages(old, new):
         evaluation = new.evaluation.model_copy(update={"averaged_horizons": ()})
         new = new.model_copy(update={"evaluation": evaluation})
-    refused = [change for change in compare(old, new) if change.change in ("decision", "recipe")]
-    if refused:
-        raise ConfigError("\n".join(_refusal(change, old.study, command) for change in refused))
     return new
 
 

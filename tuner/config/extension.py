@@ -6,17 +6,18 @@ Whatever else would change what was decided or measured is refused, with the set
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tuner.config import rules
-from tuner.config.changes import SettingChange, compare, shown_change
+from tuner.config.changes import SettingChange, beside_yaml, compare, shown_change
 from tuner.config.overrides import apply_overrides
 from tuner.config.problems import COMMAND_LINE, Origins, raise_problems
 from tuner.config.schema import StudyConfig
 from tuner.config.validation import validate
 from tuner.errors import ConfigError
+from tuner.records import Json
 
 ANOTHER: Final = "give the changed study another name: it will still share what agrees"
 
@@ -107,13 +108,15 @@ def changes(old: StudyConfig, new: StudyConfig) -> tuple[SettingChange, ...]:
     return found
 
 
-def keep_extended(stored: StudyConfig, new: StudyConfig, paths: Set[str]) -> StudyConfig:
+def keep_extended(stored: StudyConfig, new: StudyConfig, moved: Iterable[tuple[str, Json]]) -> StudyConfig:
     """The stored config where it differs from a study's YAML only in what `tuner extend` has moved since.
 
-    What may change at any time is taken from the YAML.
+    `moved` are the settings that it moved, each with the value that it had: a YAML that says another one by now was
+    changed too. What may change at any time is taken from the YAML.
     """
-    differ = {_place(change.path) for change in changes(stored, new) if change.change in ("decision", "recipe")}
-    if not differ or not differ <= {_place(path) for path in paths}:
+    new, before = beside_yaml(stored, new), [(_place(path), value) for path, value in moved]
+    differ = [(_place(each.path), each.new) for each in changes(stored, new) if each.change in ("decision", "recipe")]
+    if not differ or any(each not in before for each in differ):
         return new
     return stored.model_copy(update={"execution": new.execution, "description": new.description})
 

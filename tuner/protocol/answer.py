@@ -48,8 +48,9 @@ def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
         if not _is_extended_since_answer(study):
             # A study that went on beyond its end for a frontier keeps its answer, as it was told then.
             return Conclude(answer=study.answer)
-        # Its best step is the same, and so is the test score.
-        answer = replace(answer, test_value=study.answer.test_value)
+        # Its best steps are the same, and so are the test scores.
+        kept = study.answer.averaged or answer.averaged
+        answer = replace(answer, test_value=study.answer.test_value, averaged=kept)
     decision = _decision(study, answer, winner, leaders=leaders)
     return Conclude(answer=answer, decisions=(decision,))
 

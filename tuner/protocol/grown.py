@@ -17,7 +17,7 @@ from tuner.protocol.answer import ranked_points, twins
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.frontier_budgets import with_reserved
 from tuner.protocol.generations import given_points, is_adaptive, next_generation, num_drawn
-from tuner.protocol.joined import ADDED, is_broken_off, is_extended_since, is_taken_up, next_part
+from tuner.protocol.joined import ADDED, is_broken_off, is_extended_since, is_taken_up, next_part, open_part
 from tuner.protocol.later_rounds import open_later_round, twin_of
 from tuner.protocol.lengths import has_twin
 from tuner.protocol.next_length import Length, carried_steps, length_of, round_name
@@ -63,7 +63,8 @@ def grow_round_1(
         num_points = min(num_points, config.round_1.parallelism) if phase.is_closed else 0
     if not given and not again and not num_points:
         return None
-    first = 0 if phase.is_closed else len(phase.trials)
+    # Numbers count within the phase that is stored, not within all that joined it.
+    first = 0 if phase.is_closed else sum(trial.phase == open_part(phase) for trial in phase.trials)
     trials = _as_before(again, first=first)
     trials += joining_trials(config, facts, rounds, given, first=first + len(trials))
     name = next_part(phase) if phase.is_closed else phase.name

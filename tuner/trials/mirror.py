@@ -18,6 +18,7 @@ from tuner.config.schema import Dimension, StudyConfig
 from tuner.config.spaces import at_point
 from tuner.failpoints import failpoint
 from tuner.protocol.collapsed import may_collapse
+from tuner.protocol.joined import is_extended
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
 from tuner.storage.optuna_values import TRIAL_ATTRIBUTE, Twin, insert_values, is_known_layout, twins
@@ -55,6 +56,9 @@ class Mirror:
         constant_loss = None if facts is None else facts.constant_loss
         for phase in record.phases:
             started = [trial for trial in phase.trials if trial.state != "waiting" and trial.trial not in self._ended]
+            if started and self._is_outdated(phase, record=record):
+                self._remove(phase, record.name)
+                started = [trial for trial in phase.trials if trial.state != "waiting"]
             may_be_cut = phase.plan.stop_when_dominated and not phase.is_closed
             for trial in started:
                 if trial.trial not in self._ids_of(phase, record.name):
@@ -106,6 +110,28 @@ class Mirror:
             self._ended |= {twin.trial for twin in known if twin.is_finished}
         return self._ids[name]
 
+    def _is_outdated(self, phase: PhaseRecord, *, record: StudyRecord) -> bool:
+        """Whether a study was extended in a way that Optuna cannot follow: it changes no ended trial and no choices."""
+        known = self._ids_of(phase, record.name)
+        if any(trial.trial in self._ended and not trial.is_ended for trial in phase.trials):
+            return True
+        if not known or phase.plan.kind in SWEEP_KINDS or not is_extended(record):
+            return False
+        space = space_of(self._config, record.decisions)
+        return any(
+            (choices := space[label].choices) is not None and trial.params.get(name) not in choices
+            for trial in phase.trials
+            if trial.state != "waiting" and trial.trial not in known
+            for name, label in at_point(space, trial.params).items()
+        )
+
+    def _remove(self, phase: PhaseRecord, study: str) -> None:
+        """Drop a phase from Optuna's tables, to be mirrored anew."""
+        name = f"{study}/{phase.name}"
+        optuna.delete_study(study_name=name, storage=self._storage)
+        self._ended -= self._ids.pop(name).keys()
+        del self._studies[name]
+
     def _twins(self, study: optuna.Study) -> list[Twin]:
         if self._is_known_layout:
             with self._storage.engine.connect() as connection:
@@ -144,8 +170,8 @@ class Mirror:
         if self._is_known_layout:
             insert_values(storage.engine, optuna_id, missing)
         else:
-            for step, value in missing:
-                storage.set_trial_intermediate_value(optuna_id, step, value)
+            for step, measured in missing:
+                storage.set_trial_intermediate_value(optuna_id, step, measured)
         for key, attribute in (
             ("outcome", _outcome(trial)),
             ("best_step", trial.best_step),

@@ -55,7 +55,8 @@ def draw_curves(picture: CurvesPicture) -> Figure:
     """The objective against the step. Values beyond the axis are cut, and the cut is marked."""
     figure = new_figure(3.9)
     axes = figure.subplots()
-    low, high = value_range([line.curve for line in picture.lines if line.role not in ("infeasible",)] or _all(picture))
+    feasible = [line.curve for line in picture.lines if line.role != "infeasible"] or _all(picture)
+    low, high = value_range(feasible, picture.direction)
     axes.set_ylim(low, high)
     axes.set_xlim(0, picture.max_train_steps * 1.005)
     for start in picture.decay_starts:
@@ -79,8 +80,11 @@ def draw_curves(picture: CurvesPicture) -> Figure:
     return figure
 
 
-def value_range(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Limits that show every curve's course without letting the first steep updates or outliers flatten it."""
+def value_range(curves: Sequence[Curve], direction: Direction) -> tuple[float, float]:
+    """Limits that show every curve's course without letting the first steep updates or outliers flatten it.
+
+    What is best is never cut, however far it lies from the others.
+    """
     values = np.array([value for curve in curves for _, value in curve], dtype=np.float64)
     if not len(values):
         return 0.0, 1.0
@@ -88,13 +92,17 @@ def value_range(curves: Sequence[Curve]) -> tuple[float, float]:
     bests = [f(value for _, value in curve) for curve in curves if curve for f in (min, max)]
     inner = [value for value in bests if low - (high - low) <= value <= high + 0.35 * (high - low)]
     low, high = min([low, *inner]), max([high, *inner])
+    if direction == "minimize":
+        low = min(low, float(values.min()))
+    else:
+        high = max(high, float(values.max()))
     pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     return low - pad, high + pad
 
 
 def focus_range(values: Sequence[float], direction: Direction) -> tuple[float, float]:
     """Limits around the better values: what lies far on the worse side of the median would flatten the rest."""
-    low, high = value_range([((0, value),) for value in values])
+    low, high = value_range([((0, value),) for value in values], direction)
     if min(values, default=-1.0) >= 0:
         low = max(low, -0.03 * high)  # No panel is spent on losses that cannot be.
     if len(values) < MIN_TO_FOCUS:

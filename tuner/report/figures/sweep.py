@@ -113,7 +113,7 @@ def _draw_steps(axes: Axes, picture: SweepPicture) -> None:
 def _draw_curves(axes: Axes, picture: SweepPicture) -> None:
     shown = [point.curve for point in picture.points if point.fate != "infeasible"] or [p.curve for p in picture.points]
     goal = [] if picture.at_most is None else [((0, picture.at_most),)]
-    low, high = value_range([*shown, *goal])
+    low, high = value_range([*shown, *goal], "minimize")
     axes.set_ylim(low, high)
     points = [point for point in sorted(picture.points, key=lambda point: point.rate) if point.curve]
     names = []
