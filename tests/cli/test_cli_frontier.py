@@ -59,7 +59,9 @@ def test_what_a_worker_refuses_stays_no_part_of_the_study(
     monkeypatch.setattr("tuner.cli.run._build_engine", refusing)
     assert "other data" in refused(capsys, stored_home, "quickstart")
     store = Store.open(None, stored_home, create=False)
-    assert config_from_json(store.study("quickstart").config).frontier is None
+    study = store.study("quickstart")
+    assert (config_from_json(study.config).frontier, study.state) == (None, "finished")
+    assert store.load("quickstart", with_curves=False).answer is not None
     store.close()
 
 

@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage
+from sqlalchemy import Engine, event
 
 from tuner.config.schema import StudyConfig
 from tuner.records import (
@@ -253,3 +254,25 @@ def test_trials_are_recognised_by_rows_as_by_optuna(url: str, monkeypatch: pytes
         found.append(new._twins(new._study(study.phases[0], "mirrored")))
     assert found[0] == found[1]
     assert [(twin.trial, twin.is_finished) for twin in found[0]] == [(10, True), (11, False), (12, True)]
+
+
+def test_a_death_while_optunas_tables_are_made_leaves_none_behind(url: str) -> None:
+    """SQLite commits each statement by itself; a table without its index would hold two studies of one name."""
+
+    def die(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "CREATE UNIQUE INDEX ix_studies_study_name" in statement:
+            raise KeyboardInterrupt
+
+    event.listen(Engine, "before_cursor_execute", die)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Mirror(url, CONFIG).sync(record(*TRIALS))
+    finally:
+        event.remove(Engine, "before_cursor_execute", die)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        assert not database.execute("select name from sqlite_master where name = 'studies'").fetchall()
+    for _ in range(2):
+        again = Mirror(url, CONFIG)
+        again.sync(record(*TRIALS))
+        again.close()
+    assert len(mirrored(url)) == len([trial for trial in TRIALS if trial.state != "waiting"])

@@ -228,7 +228,7 @@ def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:
     from tuner.storage.leases import Owner
 
     lease = store.acquire_planner(config.study, Owner.of_this_process("planner"))
-    before = store.study(config.study).config
+    before = store.study(config.study)
     try:
         if not options.extension:
             store.update_config(config.study, config_to_json(config))
@@ -242,7 +242,9 @@ def run_engine(store: Store, config: StudyConfig, options: RunOptions) -> int:
     except UserError:
         # What the workers refused must not stand in the way of a plain resume; an extension was committed after that.
         if not options.extension:
-            store.update_config(config.study, before)
+            store.update_config(config.study, before.config)
+            if before.state == "finished":
+                store.set_state(lease, before.state)
         raise
     finally:
         with contextlib.suppress(LeaseLost, TryAgainLater):

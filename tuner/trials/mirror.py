@@ -21,6 +21,7 @@ from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.joined import is_extended
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
+from tuner.storage.optuna_tables import make_tables
 from tuner.storage.optuna_values import TRIAL_ATTRIBUTE, Twin, insert_values, is_known_layout, twins
 from tuner.trials.facts import stored_facts
 from tuner.trials.outcomes import optuna_end
@@ -84,8 +85,10 @@ class Mirror:
     def _storage(self) -> RDBStorage:
         """Opened when there is something to mirror: making Optuna's tables takes a while."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        connect = {"connect_args": {"timeout": 30}} if self._url.startswith("sqlite") else {}
-        return RDBStorage(self._url, engine_kwargs=connect)
+        if not self._url.startswith("sqlite"):
+            return RDBStorage(self._url)
+        make_tables(self._url)
+        return RDBStorage(self._url, engine_kwargs={"connect_args": {"timeout": 30}})
 
     @cached_property
     def _is_known_layout(self) -> bool:
