@@ -170,9 +170,14 @@ def _best_so_far(rows: list[Any], states: list[Any]) -> int | None:
     return None if found is None else found[0]
 
 
-def _keeps_weights(trial: Any, step: int, trials: dict[int, Any], sweeps: set[int]) -> bool:
-    """Whether a trial that is best at `step` keeps its weights: of a shared past, only those of the donor's best."""
-    if trial.id in sweeps:
+def _keeps_weights(
+    trial: Any, step: int, trials: dict[int, Any], sweeps: set[int], seen: frozenset[int] = frozenset()
+) -> bool:
+    """Whether a trial that is best at `step` keeps its weights: of a shared past, only those of the donor's best.
+
+    A donor that lost all it had may have gone on from its own fork: whose weights those of their past are, no row says.
+    """
+    if trial.id in sweeps or trial.id in seen:
         return False
     if trial.forked_from_trial is None or step > trial.forked_from_step:
         return True
@@ -181,7 +186,7 @@ def _keeps_weights(trial: Any, step: int, trials: dict[int, Any], sweeps: set[in
     shared = [at for at in spec.eval_steps() if at <= trial.forked_from_step]
     curve = tuple((at, loss(weights(spec, at), at, VALIDATION)) for at in shared)
     found = best(curve, "minimize")
-    return found is not None and found[0] == step and _keeps_weights(donor, step, trials, sweeps)
+    return found is not None and found[0] == step and _keeps_weights(donor, step, trials, sweeps, seen | {trial.id})
 
 
 def _curve(rows: list[Any]) -> tuple[tuple[int, float], ...]:
