@@ -21,9 +21,9 @@ from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.joined import is_extended
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
-from tuner.storage.optuna_tables import make_tables
 from tuner.storage.optuna_values import TRIAL_ATTRIBUTE, Twin, insert_values, is_known_layout, twins
 from tuner.trials.facts import stored_facts
+from tuner.trials.optuna_tables import make_tables
 from tuner.trials.outcomes import optuna_end
 
 SWEEP_KINDS = ("budget_sweep", "cooldown", "instability_probe")
