@@ -10,7 +10,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, String, cast, column, insert, inspect, select, table
+from sqlalchemy import (
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    cast,
+    column,
+    create_engine,
+    insert,
+    inspect,
+    select,
+    table,
+)
 
 from tuner.records import StudyRecord
 
@@ -22,6 +34,8 @@ ATTRIBUTES = table("trial_user_attributes", column("trial_id"), column("key"), c
 FINITE = "FINITE"
 """How Optuna marks a value that is a number; ours all are."""
 FINISHED = ("COMPLETE", "FAIL", "PRUNED")
+TIMEOUT_SECONDS = 30
+"""How long Optuna waits for a database that is locked."""
 TRIAL_ATTRIBUTE = "tuner_trial"
 """User attribute of an Optuna trial: the id of our trial."""
 
@@ -44,6 +58,22 @@ def is_known_layout(bind: Engine | Connection) -> bool:
     names = {each.name: {one["name"] for one in found.get_columns(each.name)} for each in known}
     is_read = all(set(each.columns.keys()) <= names[each.name] for each in known)
     return is_read and names[VALUES.name] == {*COLUMNS, "trial_intermediate_value_id"}
+
+
+def make_tables(url: str, tables: MetaData) -> None:
+    """Make in a SQLite database what Optuna would make, in one transaction.
+
+    By itself SQLite commits each statement. Whoever was killed in between left a table without its index, which
+    nobody makes later: two studies of one name, and an error at each use of them.
+    """
+    engine = create_engine(url, connect_args={"timeout": TIMEOUT_SECONDS}, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            tables.create_all(connection)
+            connection.exec_driver_sql("COMMIT")
+    finally:
+        engine.dispose()
 
 
 def insert_values(engine: Engine, optuna_trial: int, values: Sequence[tuple[int, float]]) -> None:

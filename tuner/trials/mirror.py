@@ -12,6 +12,7 @@ from functools import cached_property
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState, create_trial
 
 from tuner.config.schema import Dimension, StudyConfig
@@ -21,9 +22,16 @@ from tuner.protocol.collapsed import may_collapse
 from tuner.protocol.joined import is_extended
 from tuner.protocol.space import space_of
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord, Value
-from tuner.storage.optuna_values import TRIAL_ATTRIBUTE, Twin, insert_values, is_known_layout, twins
+from tuner.storage.optuna_values import (
+    TIMEOUT_SECONDS,
+    TRIAL_ATTRIBUTE,
+    Twin,
+    insert_values,
+    is_known_layout,
+    make_tables,
+    twins,
+)
 from tuner.trials.facts import stored_facts
-from tuner.trials.optuna_tables import make_tables
 from tuner.trials.outcomes import optuna_end
 
 SWEEP_KINDS = ("budget_sweep", "cooldown", "instability_probe")
@@ -87,8 +95,8 @@ class Mirror:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if not self._url.startswith("sqlite"):
             return RDBStorage(self._url)
-        make_tables(self._url)
-        return RDBStorage(self._url, engine_kwargs={"connect_args": {"timeout": 30}})
+        make_tables(self._url, BaseModel.metadata)
+        return RDBStorage(self._url, engine_kwargs={"connect_args": {"timeout": TIMEOUT_SECONDS}})
 
     @cached_property
     def _is_known_layout(self) -> bool:
