@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sample_studies import BILL, make_config, make_phase, make_sweep, quickstart_study, unfinished_study
 
+from tuner.config.schema import StudyConfig
 from tuner.records import Outcome, StudyRecord
 from tuner.report.answer_caveats import answer_caveats
 from tuner.report.payloads import answer_payload, as_text, trial_payload
@@ -191,9 +192,12 @@ def test_a_budget_that_may_not_grow_any_more_says_what_lets_it() -> None:
     assert last.name == "round_1.2"
     short = replace(study, phases=(*others, replace(last, verdict="too short"), later))
 
-    def told(study: StudyRecord, **round_1: int) -> list[str]:
-        config = make_config()
-        config = config.model_copy(update={"round_1": config.round_1.model_copy(update=round_1)})
+    def allowing(max_adjustments: int) -> StudyConfig:
+        round_1 = make_config().round_1.model_copy(update={"max_adjustments": max_adjustments})
+        return make_config().model_copy(update={"round_1": round_1})
+
+    def told(study: StudyRecord, *, max_adjustments: int) -> list[str]:
+        config = allowing(max_adjustments)
         return [caveat for caveat in answer_caveats(config, study) if "still too short" in caveat]
 
     (caveat,) = told(short, max_adjustments=1)
@@ -201,6 +205,8 @@ def test_a_budget_that_may_not_grow_any_more_says_what_lets_it() -> None:
         f"round_1.2 was still too short at {last.plan.max_train_steps:,} updates, and 1 doubling was allowed: longer "
         "training is likely to gain; `tuner extend quickstart round_1.max_adjustments=2` goes on from there"
     )
+    source = Source(study=short, config=allowing(1), bill=BILL, command="tuner run x", decision_times=())
+    assert caveat in all_sections(source)[0].evidence
     assert not told(short, max_adjustments=2), "something else ended it: hours, which have a reason of their own"
     assert not told(replace(short, answer=None), max_adjustments=1)
     assert not told(study, max_adjustments=1), f"it was {last.verdict}"

@@ -27,7 +27,7 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
         "better point"
         for name, edge in edges.items()
     ]
-    told += _still_too_short(config, study)
+    told += still_too_short(config, study)
     told += _instability(study)
     if under := derived_under(study):
         told.append(f"the budget was derived under {under}: another value may need another one")
@@ -40,7 +40,7 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
     return told
 
 
-def _still_too_short(config: StudyConfig, study: StudyRecord) -> list[str]:
+def still_too_short(config: StudyConfig, study: StudyRecord) -> list[str]:
     """That no more doublings of round 1 were allowed although the last budget was too short, and what allows one."""
     if study.answer is None:
         return []
