@@ -8,6 +8,7 @@ import pytest
 from sample_studies import BILL, make_config, make_phase, make_sweep, quickstart_study, unfinished_study
 
 from tuner.config.schema import StudyConfig
+from tuner.protocol.kinds import kind_decision
 from tuner.records import Outcome, StudyRecord
 from tuner.report.answer_caveats import answer_caveats
 from tuner.report.payloads import answer_payload, as_text, trial_payload
@@ -210,3 +211,5 @@ def test_a_budget_that_may_not_grow_any_more_says_what_lets_it() -> None:
     assert not told(short, max_adjustments=2), "something else ended it: hours, which have a reason of their own"
     assert not told(replace(short, answer=None), max_adjustments=1)
     assert not told(study, max_adjustments=1), f"it was {last.verdict}"
+    bound = kind_decision("compute_bound", "as stated", {})
+    assert not told(replace(short, decisions=(bound,)), max_adjustments=1), "no doubling is tried there"

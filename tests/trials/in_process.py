@@ -12,6 +12,7 @@ import torch
 from tuner.config.canonical import config_to_json
 from tuner.config.schema import StudyConfig
 from tuner.records import (
+    Answer,
     EvalSpec,
     OpenPhase,
     OptimizerSpec,
@@ -171,3 +172,20 @@ class Study:
 def longer(spec: RunSpec, steps: int) -> RunSpec:
     """The same run with a longer plateau."""
     return replace(spec, max_train_steps=spec.max_train_steps + steps)
+
+
+def answer_of(trial: TrialRecord, **more: Any) -> Answer:
+    """The answer of a study whose best trial this is."""
+    assert trial.best_step is not None
+    assert trial.best_value is not None
+    return Answer(
+        max_train_steps=trial.spec.max_train_steps,
+        verdict="undecided",
+        best_trial=trial.trial,
+        best_step=trial.best_step,
+        best_value=trial.best_value,
+        metric="loss",
+        params={},
+        sharing="exact",
+        **more,
+    )

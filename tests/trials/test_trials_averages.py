@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from in_process import SPEC, Study
+from in_process import SPEC, Study, answer_of
 
 from tuner.analysis.averages import averaged_split
-from tuner.records import Answer, AveragedBest, Conclude, Evaluation
+from tuner.records import AveragedBest, Conclude, Evaluation
 from tuner.storage.rows import StoredCheckpoint
 from tuner.training.checkpoint import read_checkpoint
 from tuner.training.scoring import ScoredFile, score_weights
@@ -100,17 +100,7 @@ def test_the_answer_keeps_the_test_scores_of_both_weights_and_says_which_is_miss
     study = Study(home, horizons=HORIZONS)
     (trial,) = study.run()
     planner = Planner(study.store, study.planner, study.config, mirror=None, warn=study.warnings.append)
-    answer = Answer(
-        max_train_steps=20,
-        verdict="undecided",
-        best_trial=trial.trial,
-        best_step=trial.best_step,
-        best_value=trial.best_value,
-        metric="loss",
-        params={},
-        sharing="exact",
-        averaged=AveragedBest(horizon=3, step=18, value=0.1),
-    )
+    answer = answer_of(trial, averaged=AveragedBest(horizon=3, step=18, value=0.1))
     own, averaged = Evaluation(trial.best_step, "test", "loss", 0.3), Evaluation(18, AVERAGED_TEST, "loss", 0.2)
     scored = planner._with_test_value(Conclude(answer=answer), (own, averaged))
     assert (scored.answer.test_value, scored.answer.averaged.test_value, scored.decisions) == (0.3, 0.2, ())

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from in_process import SPEC, Study, longer
+from in_process import SPEC, Study, answer_of, longer
 
 from tuner.config.canonical import config_to_json
-from tuner.records import Answer, ClosePhase, Conclude, Decision, RunSpec, ScheduleSpec
+from tuner.records import ClosePhase, Conclude, Decision, RunSpec, ScheduleSpec
 from tuner.storage.extending import extend
 
 LONGER = longer(SPEC, 10)
@@ -42,19 +42,7 @@ def extended(home: Path) -> Study:
     study = Study(home)
     (trial,) = study.run()
     study.store.apply(study.planner, ClosePhase(phase="round_1", verdict="adequate", reason="it is"))
-    assert trial.best_step is not None
-    assert trial.best_value is not None
-    answer = Answer(
-        max_train_steps=20,
-        verdict="adequate",
-        best_trial=trial.trial,
-        best_step=trial.best_step,
-        best_value=trial.best_value,
-        metric="loss",
-        params={},
-        sharing="exact",
-    )
-    study.store.apply(study.planner, Conclude(answer=answer))
+    study.store.apply(study.planner, Conclude(answer=answer_of(trial)))
     more = Decision(kind="extended", reason="more", numbers={"changes": [], "points": []})
     extend(study.store, study.planner, config=config_to_json(study.config), decisions=[more])
     study.open("round_2", LONGER)

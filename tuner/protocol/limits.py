@@ -21,7 +21,7 @@ from tuner.protocol.joined import EXTENDED, joined_name
 from tuner.protocol.lengths import expected_lengths, one_seed_steps
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.rounds import ROUND_1, feasible
-from tuner.protocol.words import json_safe, number, steps
+from tuner.protocol.words import json_safe, number, steps, trials
 from tuner.records import (
     VALIDATION,
     AddTrials,
@@ -100,10 +100,9 @@ def cost(
     """What is to come of a phase, in hours, before it starts."""
     hours = (measured.seconds_for(num_steps, longest=longest) or 0.0) / SECONDS_PER_HOUR
     left = (seconds_left(config, measured) or 0.0) / SECONDS_PER_HOUR
-    told = "1 trial" if num_trials == 1 else f"{num_trials} trials"
     what = f"The first rung of {phase}" if phase == "budget_sweep" else phase
     reason = (
-        f"{what} is expected to take at most {number(hours)} hours: {told}, {steps(num_steps)} in all "
+        f"{what} is expected to take at most {number(hours)} hours: {trials(num_trials)}, {steps(num_steps)} in all "
         f"({speed(measured)}); {number(left)} hours are left."
     )
     numbers = {

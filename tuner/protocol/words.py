@@ -22,7 +22,7 @@ def steps(count: int) -> str:
     return "1 step" if count == 1 else f"{count:,} steps"
 
 
-def num_trials(count: int) -> str:
+def trials(count: int) -> str:
     """A number of trials."""
     return "1 trial" if count == 1 else f"{count:,} trials"
 

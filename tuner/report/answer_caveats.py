@@ -8,6 +8,7 @@ from tuner.config.schema import MOST_ADJUSTMENTS, StudyConfig
 from tuner.protocol.instability import INSTABILITY
 from tuner.protocol.instability_probe import INSTABILITY_PROBE
 from tuner.protocol.joined import joined
+from tuner.protocol.kinds import is_compute_bound
 from tuner.protocol.space import space_of
 from tuner.records import StudyRecord
 from tuner.report.isolations import derived_under
@@ -42,7 +43,7 @@ def answer_caveats(config: StudyConfig, study: StudyRecord) -> list[str]:
 
 def still_too_short(config: StudyConfig, study: StudyRecord) -> list[str]:
     """That no more doublings of round 1 were allowed although the last budget was too short, and what allows one."""
-    if study.answer is None:
+    if study.answer is None or is_compute_bound(study):
         return []
     rounds = [phase for phase in joined(study).phases if phase.plan.kind == "round_1"]
     allowed = config.round_1.max_adjustments

@@ -104,8 +104,7 @@ def _value(dimension: Dimension, share: float) -> Value:
 
 def _share(dimension: Dimension, value: Value) -> float:
     if dimension.choices is not None:
-        alike = [(type(choice), choice) for choice in dimension.choices]  # 1 and true are different choices
-        return alike.index((type(value), value)) if (type(value), value) in alike else dimension.choices.index(value)  # type: ignore[arg-type]
+        return next(index for index, choice in enumerate(dimension.choices) if is_same(value, choice))
     assert isinstance(value, int | float)
     return min(max(share_of(dimension, value), 0.0), 1.0)
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.config.schema import StudyConfig
 from tuner.records import VALIDATION, PhaseRecord, StudyRecord, TrialRecord
 from tuner.storage.findings import Check, Finding
-from tuner.storage.optuna_values import TRIAL_ATTRIBUTE
+from tuner.storage.optuna_values import TIMEOUT_SECONDS, TRIAL_ATTRIBUTE
 from tuner.trials.mirror import Mirror
 from tuner.trials.outcomes import optuna_end
 
@@ -134,7 +134,7 @@ def _finding(subject: str, problem: str, target: int) -> Finding:
 
 def _open(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    connect = {"connect_args": {"timeout": 30}} if url.startswith("sqlite") else {}
+    connect = {"connect_args": {"timeout": TIMEOUT_SECONDS}} if url.startswith("sqlite") else {}
     return RDBStorage(url, engine_kwargs=connect, skip_table_creation=True)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from tuner.analysis.best_steps import best
 from tuner.analysis.verdict import rank_by_best_mean
-from tuner.protocol.words import num_trials
+from tuner.protocol.words import trials as counted
 from tuner.records import VALIDATION, PhaseRecord, TrialRecord
 from tuner.report.distribution import feasible_curves
 from tuner.report.figures.curves import CurveLine, CurvesPicture, Role, draw_curves
@@ -28,7 +28,7 @@ def curve_sections(source: Source) -> list[Section]:
     return [
         Section(
             title="Curves of all trials",
-            claim=f"Curves of {num_trials(len(trials))}: {counts}.",
+            claim=f"Curves of {counted(len(trials))}: {counts}.",
             drawings=tuple(
                 Drawing(
                     name=f"curves-{phase.name}",
@@ -57,7 +57,7 @@ def _picture(source: Source, phase: PhaseRecord) -> CurvesPicture:
         if trial.spec.schedule.decay_steps
     }
     return CurvesPicture(
-        title=f"{phase.name}: {num_trials(len(lines))}",
+        title=f"{phase.name}: {counted(len(lines))}",
         metric=phase.plan.eval.metric,
         direction=phase.plan.eval.direction,
         max_train_steps=_end_of(phase, lines),
