@@ -78,6 +78,19 @@ def test_a_frontier_that_cannot_be_is_no_frontier_that_is_there_already(
     assert "--budgets 3: warmup_steps=20 and the decay leave no plateau" in error
 
 
+def test_a_dry_run_is_told_as_json_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = kept(home)
+    out, _ = extend(capsys, home, "round_1.num_trials=99", "--dry-run", "--json")
+    told = json.loads(out)
+    assert told["state"] == "finished"
+    assert told["next"][0]["kind"] == "extended"
+    assert "round_1.num_trials: " in told["next"][0]["reason"]
+    out, error = extend(capsys, home, "--dry-run", "--json")
+    assert json.loads(out)["next"] == []
+    assert "nothing to do" in error
+    assert kept(home) == before
+
+
 def test_how_it_is_carried_out_is_stored_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = extend(capsys, home, "execution.workers=3", "--dry-run")
     assert out.startswith("nothing to do")

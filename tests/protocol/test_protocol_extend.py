@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from synthetic import Lab, bowl, config_of, trained
+from synthetic import Lab, World, bowl, config_of, trained
 from test_protocol_kinds import NO_FIT, falls_for_ever
 
 from tuner.protocol.advance import next_move
@@ -131,6 +131,41 @@ def test_a_sweep_that_ended_at_max_steps_goes_on_from_where_it_was() -> None:
     at_once = Lab(config_of(budget={**short, "max_steps": 4000}), bowl()).play()
     assert names(lab) == names(at_once)
     assert runs(lab.study) == runs(at_once.study)
+    assert ended(lab).answer == ended(at_once).answer
+
+
+@pytest.mark.parametrize(
+    ("world", "before", "after", "remedy"),
+    [
+        (
+            bowl(),
+            {"budget": {"first_guess_steps": 500, "max_steps": 500}},
+            {"budget": {"first_guess_steps": 500, "max_steps": 4000}},
+            "budget.max_steps",
+        ),
+        (
+            bowl(optimum=0.05),
+            {"budget_sweep": {"max_widenings": 0}},
+            {"budget_sweep": {"max_widenings": 3}},
+            "budget_sweep.max_widenings",
+        ),
+        (
+            falls_for_ever(),
+            {"budget": NO_FIT},
+            {"budget": {**NO_FIT, "production_steps": 20_000}},
+            "budget.production_steps",
+        ),
+    ],
+)
+def test_a_study_without_an_answer_names_the_extension_that_finds_one(
+    world: World, before: dict[str, Any], after: dict[str, Any], remedy: str
+) -> None:
+    lab = Lab(config_of(**before), world).play()
+    assert isinstance(lab.end, GiveUp)
+    command = lab.end.reason.partition("`tuner extend ")[2].partition("`")[0]
+    assert f"{remedy}=..." in command.split()
+    lab.extend(config_of(**after))
+    at_once = Lab(config_of(**after), world).play()
     assert ended(lab).answer == ended(at_once).answer
 
 

@@ -45,7 +45,6 @@ def extend_command(
     tuner extend quickstart rounds.1.budget_multiple=2
     tuner extend quickstart --add-point learning_rate=1e-3
     """
-    from tuner.cli.plain import plain
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.cli.run import RunOptions, refuse_no_workers, run_engine, show_end
 
@@ -57,11 +56,10 @@ def extend_command(
         move = _next(store, config, record, decisions) if decisions else None
         if move is None:
             kept = [] if dry_run or decisions else _keep_execution(store, config, record)
-            _say_nothing_to_do(store, record, kept=kept, as_json=as_json)
+            _say_nothing_to_do(store, record, kept=kept, dry_run=dry_run, as_json=as_json)
             return 0
         if dry_run:
-            for decision in (*decisions, *getattr(move, "decisions", ())):
-                print(plain(decision.reason))
+            _say_next(store, record, (*decisions, *getattr(move, "decisions", ())), as_json=as_json)
             return 0
         _keep_execution(store, config, record)
         options = RunOptions(workers=workers, storage=storage, share=True, other_numerics=False, extension=decisions)
@@ -151,7 +149,20 @@ def _keep_execution(store: Store, config: StudyConfig, record: StudyRecord) -> l
     return [f"{change.path}: {shown_change(change)}" for change in compare(old, new)]
 
 
-def _say_nothing_to_do(store: Store, record: StudyRecord, *, kept: list[str], as_json: bool) -> None:
+def _say_next(store: Store, record: StudyRecord, decisions: tuple[Decision, ...], *, as_json: bool) -> None:
+    """What would be decided next; with --json beside where the study stands, under the key `next`."""
+    from tuner.cli.plain import plain
+    from tuner.report.payloads import as_text, status_payload
+
+    if as_json:
+        told = [{"kind": decision.kind, "reason": decision.reason} for decision in decisions]
+        print(as_text(status_payload(record, store.bill(record.name)) | {"next": told}))
+        return
+    for decision in decisions:
+        print(plain(decision.reason))
+
+
+def _say_nothing_to_do(store: Store, record: StudyRecord, *, kept: list[str], dry_run: bool, as_json: bool) -> None:
     import shlex
 
     from tuner.cli.console import note
@@ -161,11 +172,14 @@ def _say_nothing_to_do(store: Store, record: StudyRecord, *, kept: list[str], as
     if kept:
         told = f"{'; '.join(kept)} is stored, and asks for no further training of study {record.name!r}"
     told += f"; tuner resume {shlex.quote(record.name)} goes on with it" if record.state == "interrupted" else ""
-    if as_json:
-        note(told)
-        _print_status(store, record.name)
-    else:
+    if not as_json:
         print(plain(told))
+        return
+    note(told)
+    if dry_run:
+        _say_next(store, record, (), as_json=True)
+    else:
+        _print_status(store, record.name)
 
 
 def _print_status(store: Store, name: str) -> None:

@@ -14,7 +14,7 @@ from tuner.protocol.answer import conclude
 from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.decay import retune_decay
-from tuner.protocol.failures import AS_ANOTHER, give_up, nothing_left
+from tuner.protocol.failures import give_up, goes_on, nothing_left
 from tuner.protocol.frontier import FRONTIER, advance_frontier
 from tuner.protocol.grown import grow_later_round, grow_round_1
 from tuner.protocol.instability import with_proposals
@@ -268,7 +268,7 @@ def _without(
 def _round_1_within_hours(config: StudyConfig, study: StudyRecord, move: OpenPhase, *, measured: Measured) -> Move:
     """Round 1 with the points that fit; the end of the study if not one trial of it does."""
     if too_long := _is_too_long(config, study, move, measured):
-        reason = f"{too_long.reason.removesuffix('.')}; {AS_ANOTHER}"
+        reason = f"{too_long.reason.removesuffix('.')}; {goes_on(config, 'limits.run_hours')}"
         return give_up(reason, phase=move.plan.name, numbers=too_long.numbers)
 
     def opened_with(num_points: int) -> Move:

@@ -12,7 +12,7 @@ from typing import Final
 from tuner.config.kind_rules import ROUND_1_SHARE, least_production, round_1_steps, too_short_for
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import advance_cooldown, best_rate, cooldown_of, cooldown_steps, open_cooldown
-from tuner.protocol.failures import AS_ANOTHER, give_up
+from tuner.protocol.failures import PRODUCTION, give_up, goes_on
 from tuner.protocol.lengths import expected_lengths, has_twin
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.standings import DROPPED, learning_rate_of
@@ -92,7 +92,7 @@ def _length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | s
     if hours is not None and each is None and stated is None:
         return (
             f"limits.run_hours={number(hours)}: no step was measured in this study, since all were shared with others; "
-            f"state budget.production_steps; {AS_ANOTHER}"
+            f"state {PRODUCTION}; {goes_on(config, PRODUCTION)}"
         )
     if hours is not None and each is not None:
         return _bought(config, measured, hours=hours, each=each)
@@ -103,8 +103,8 @@ def _length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | s
     shared = _steps_left(config, measured, rung=rung)
     if shared is None:
         return (
-            "nothing says how long a compute-bound run is to be; state budget.production_steps, or limits: "
-            f"{{run_hours: ...}}; {AS_ANOTHER}"
+            f"nothing says how long a compute-bound run is to be; state {PRODUCTION}, or limits: "
+            f"{{run_hours: ...}}; {goes_on(config, PRODUCTION)}"
         )
     study_hours, left = config.limits.study_hours or 0.0, seconds_for_rounds(config, measured, rung=rung)
     enough = study_hours + (least / max(shared, 1) - 1) * max(left, 0.0) / SECONDS_PER_HOUR
@@ -112,7 +112,7 @@ def _length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | s
         steps=shared,
         why=f"what is left of limits.study_hours={number(study_hours)} buys {steps(shared)} for all rounds",
         remedy=f"Raise limits.study_hours{f' to at least {number(1.05 * enough)}' if shared else ''}, or lower "
-        f"budget.first_guess_steps, which the sweep starts with; {AS_ANOTHER}",
+        f"budget.first_guess_steps, which the sweep starts with; {goes_on(config, 'limits.study_hours')}",
         numbers=_numbers(config, measured, bought=None),
     )
 
@@ -130,13 +130,14 @@ def _bought(config: StudyConfig, measured: Measured, *, hours: float, each: floa
     if stated is not None and stated > bought:
         return (
             f"{told}, budget.production_steps={stated} asks for more: raise run_hours to "
-            f"{number(1.05 * stated * each / SECONDS_PER_HOUR)}, or lower production_steps to {bought}; {AS_ANOTHER}"
+            f"{number(1.05 * stated * each / SECONDS_PER_HOUR)}, or lower production_steps to {bought}; "
+            + goes_on(config, "limits.run_hours")
         )
     enough = 1.05 * least_production(config) * each / SECONDS_PER_HOUR
     return Length(
         steps=bought if stated is None else stated,
         why=told if stated is None else f"budget.production_steps={stated}",
-        remedy=f"Raise limits.run_hours to at least {number(enough)}; {AS_ANOTHER}",
+        remedy=f"Raise limits.run_hours to at least {number(enough)}; {goes_on(config, 'limits.run_hours')}",
         numbers=_numbers(config, measured, bought=bought),
     )
 

@@ -13,21 +13,28 @@ from tuner.records import Curve, Decision, FitRule, GiveUp, Json, PhaseRecord, T
 AS_ANOTHER = "run the changed study under another name: it will still share what agrees"
 
 
+def goes_on(config: StudyConfig, *settings: str) -> str:
+    """How the study goes on with one of these settings raised, and how any other change is made."""
+    raised = " or ".join(f"{setting}=..." for setting in settings)
+    return f"`tuner extend {config.study} {raised}` goes on with this study; for any other change, {AS_ANOTHER}"
+
+
 def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = None) -> GiveUp:
     """End the study with a reason, kept as a decision too."""
     decision = Decision(kind="gave_up", phase=phase, reason=reason, numbers=json_safe(dict(numbers or {})))
     return GiveUp(reason=reason, decisions=(decision,))
 
 
+PRODUCTION = "budget.production_steps"
 LENGTHS = (
-    "if longer runs would help for ever (compute-bound), state their length: budget.production_steps, or limits: "
-    "{run_hours: ...}"
+    f"if longer runs would help for ever (compute-bound), state their length: {PRODUCTION}, or limits: "
+    "{{run_hours: ...}}"
 )
 
 
-def no_length(kind: Decision) -> GiveUp:
+def no_length(config: StudyConfig, kind: Decision) -> GiveUp:
     """Known to be compute-bound before any step, and nothing says how long is long."""
-    reason = f"{kind.reason.removesuffix('.')}: {LENGTHS}; {AS_ANOTHER}"
+    reason = f"{kind.reason.removesuffix('.')}: {LENGTHS}; {goes_on(config, PRODUCTION)}"
     return give_up(reason, phase="budget_sweep", numbers=kind.numbers)
 
 
@@ -49,7 +56,7 @@ def nothing_ended(config: StudyConfig, phase: PhaseRecord, *, leader: TrialRecor
         return nothing_fitted(config, phase.plan.fit, leader=leader, curve=curve)
     rate, longest = learning_rate_of(leader), config.budget.max_steps
     lowest = min((value for _, value in curve), default=float("inf"))
-    where, setting = _end_of_sweep(config, leader)
+    where, settings = _end_of_sweep(config, leader)
     reason = f"train loss has not come to rest within {where}; "
     if curve and lowest >= curve[0][1]:
         reason += (
@@ -57,8 +64,9 @@ def nothing_ended(config: StudyConfig, phase: PhaseRecord, *, leader: TrialRecor
             f"(low={number(grid(config)[0])}, high={number(grid(config)[-1])}); {AS_ANOTHER}"
         )
     else:
-        reason += f"its lowest was {number(lowest)}, at learning_rate {number(rate)}. Raise {setting}; {LENGTHS}; "
-        reason += f"or state a threshold, budget.perfect_fit: {{metric: loss, at_most: ...}}; {AS_ANOTHER}"
+        reason += f"its lowest was {number(lowest)}, at learning_rate {number(rate)}. Raise {' or '.join(settings)}; {LENGTHS}; "
+        reason += "or state a threshold, budget.perfect_fit: {metric: loss, at_most: ...}; "
+        reason += goes_on(config, *settings, PRODUCTION)
     numbers = {"lowest": lowest, "learning_rate": rate, "max_steps": longest}
     return give_up(reason, phase="budget_sweep", numbers=numbers)
 
@@ -69,7 +77,7 @@ def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, cu
     first = curve[0][1] if curve else float("inf")
     lowest = min((value for _, value in curve), default=float("inf"))
     lowest_after = min((value for _, value in curve[1:]), default=float("-inf"))
-    where, setting = _end_of_sweep(config, leader)
+    where, settings = _end_of_sweep(config, leader)
     reason = (
         f"budget.perfect_fit.at_most={number(fit.at_most)}: no rate reached this train {fit.metric} within "
         f"{where}; the lowest was {number(lowest)}, at learning_rate {number(rate)}"
@@ -80,23 +88,23 @@ def nothing_fitted(config: StudyConfig, fit: FitRule, *, leader: TrialRecord, cu
             f"(low={number(grid(config)[0])}, high={number(grid(config)[-1])}), {AS_ANOTHER}"
         )
     else:
-        reason += f". {_remedies(config, rate, lowest=lowest, setting=setting)}"
+        reason += f". {_remedies(config, rate, lowest=lowest, settings=settings)}"
     numbers = {"at_most": fit.at_most, "lowest": lowest, "learning_rate": rate, "max_steps": longest}
     return give_up(reason, phase="budget_sweep", numbers=numbers)
 
 
-def _end_of_sweep(config: StudyConfig, leader: TrialRecord) -> tuple[str, str]:
-    """Where the sweep ended, and the setting that ended it there."""
+def _end_of_sweep(config: StudyConfig, leader: TrialRecord) -> tuple[str, list[str]]:
+    """Where the sweep ended, and the settings that ended it there."""
     given = {name: hours for name, hours in config.limits.model_dump().items() if hours is not None}
     if leader.last_step >= config.budget.max_steps or not given:
-        return f"budget.max_steps={config.budget.max_steps}", "budget.max_steps"
+        return f"budget.max_steps={config.budget.max_steps}", ["budget.max_steps"]
     told = " or ".join(f"limits.{name}={number(hours)}" for name, hours in given.items())
-    return f"{steps(leader.last_step)}, where {told} end the sweep", " or ".join(f"limits.{name}" for name in given)
+    return f"{steps(leader.last_step)}, where {told} end the sweep", [f"limits.{name}" for name in given]
 
 
-def _remedies(config: StudyConfig, rate: float, *, lowest: float, setting: str) -> str:
+def _remedies(config: StudyConfig, rate: float, *, lowest: float, settings: list[str]) -> str:
     text = (
-        f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise {setting}, or enlarge the model: "
+        f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise {' or '.join(settings)}, or enlarge the model: "
         "one that cannot fit its training set will hardly be helped by regularisation (playbook, Step 0)"
     )
     rates = grid(config)
@@ -105,7 +113,7 @@ def _remedies(config: StudyConfig, rate: float, *, lowest: float, setting: str) 
         text += f"; or move budget_sweep.learning_rates.{end}={number(rate)}, since the best rate is on this edge"
     if config.workload_kind == "auto":
         text += f"; or, {LENGTHS}"
-    return f"{text}; {AS_ANOTHER}"
+    return f"{text}; {goes_on(config, *settings)}"
 
 
 def still_on_edge(config: StudyConfig, found: Standings) -> GiveUp:
@@ -117,7 +125,7 @@ def still_on_edge(config: StudyConfig, found: Standings) -> GiveUp:
         f"budget_sweep.max_widenings={sweep.max_widenings} used up, and the fastest rate {number(rate)} "
         f"({steps(found.fastest_step)}) still lies on the {found.edge} edge of the grid: a budget from it could be far "
         f"too long (playbook, Step 1a). {verb} budget_sweep.learning_rates.{end} beyond {number(rate)}, or raise "
-        f"budget_sweep.max_widenings; {AS_ANOTHER}"
+        f"budget_sweep.max_widenings; {goes_on(config, 'budget_sweep.max_widenings')}"
     )
     numbers = {"edge": found.edge, "learning_rate": rate, "steps_to_fit": found.fastest_step}
     return give_up(reason, phase="budget_sweep", numbers=numbers)

@@ -15,7 +15,7 @@ from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import LaterRound, StudyConfig
 from tuner.config.spaces import scientific_values
 from tuner.protocol.answer import CANDIDATES, conclude
-from tuner.protocol.failures import AS_ANOTHER, give_up
+from tuner.protocol.failures import give_up, goes_on
 from tuner.protocol.generations import CUT, is_adaptive, num_drawn, wanted_points
 from tuner.protocol.joined import EXTENDED, joined_name
 from tuner.protocol.lengths import expected_lengths, one_seed_steps
@@ -141,7 +141,8 @@ def cut_round_1(
     if num_points == 0:
         reason = (
             f"limits.study_hours={number(config.limits.study_hours or 0)} does not hold one trial of {steps(each)} "
-            f"({speed(measured)}); raise it, or give the study a shorter budget; {AS_ANOTHER}"
+            f"({speed(measured)}); raise it, or give the study a shorter budget; "
+            + goes_on(config, "limits.study_hours")
         )
         return give_up(reason, phase=move.plan.name, numbers=measured_numbers(measured))
     if num_points == asked:
@@ -257,7 +258,8 @@ def end_out_of_time(config: StudyConfig, study: StudyRecord, *, sharing: str) ->
     if not any(phase.plan.kind in CANDIDATES and feasible(phase) for phase in study.phases):
         reason = (
             f"limits.study_hours={hours} were over before any trial of round 1 was evaluated; raise it, or "
-            f"let the sweep be shorter (budget.first_guess_steps, budget.max_steps); {AS_ANOTHER}"
+            "let the sweep be shorter (budget.first_guess_steps, budget.max_steps); "
+            + goes_on(config, "limits.study_hours")
         )
         return give_up(reason, phase=study.phases[-1].name)
     reason = f"limits.study_hours={hours} are over: the study ends with the best so far."

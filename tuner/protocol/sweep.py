@@ -78,7 +78,7 @@ def open_sweep(config: StudyConfig, facts: WorkloadFacts) -> OpenPhase | GiveUp:
     )
     check_first_guess(config)
     if kind is not None and not has_length(config):
-        return no_length(kind)
+        return no_length(config, kind)
     plan = PhasePlan(
         name=SWEEP,
         kind=SWEEP,

@@ -14,7 +14,7 @@ from typing import Final
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import cooldown_steps
-from tuner.protocol.failures import AS_ANOTHER, give_up
+from tuner.protocol.failures import give_up, goes_on
 from tuner.protocol.limits import SWEEP_SHARE, cost, cut, fits, measured_numbers, seconds_left, speed
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.run_hours import beyond_run_hours
@@ -128,6 +128,6 @@ def _holds_no_sweep(config: StudyConfig, rule: _Rule, measured: Measured, *, tar
         f"limits.study_hours={hours} holds no sweep: {rule.told}, and so its first rung of {rule.num_rates} rates may "
         f"have {steps(target)}, where two evaluations after the warmup take {least} ({speed(measured)}). "
         f"Raise limits.study_hours ({number(1.05 * enough)} hold the first rung as it is), or lower "
-        f"budget.first_guess_steps={first_guess}; {AS_ANOTHER}"
+        f"budget.first_guess_steps={first_guess}; {goes_on(config, 'limits.study_hours')}"
     )
     return give_up(reason, phase=SWEEP, numbers=measured_numbers(measured))
