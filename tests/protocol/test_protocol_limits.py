@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from synthetic import Lab, bowl, config_of
+from synthetic import Lab, bowl, config_of, trained
+from test_protocol_extend import improving
 from test_protocol_kinds import NO_FIT, falls_for_ever
 from test_protocol_widening import best_at
 
@@ -216,6 +217,20 @@ def test_round_1_is_widened_only_if_a_long_trial_still_fits_beside_it(hours: flo
     assert len(lab.trials("round_1")) == num_trials
     assert any("no rate joins round_1" in reason for reason in cuts(lab)) == (num_trials == 16)
     assert lab.trials("round_2")
+    assert isinstance(lab.end, Conclude)
+
+
+@pytest.mark.parametrize(("hours", "last", "skipped"), [(17.0, "round_1.3", True), (19.0, "round_1.4", False)])
+def test_the_budget_is_doubled_while_a_long_trial_still_fits_beside_it(hours: float, last: str, skipped: bool) -> None:
+    # 7.9 hours until round_1.3 is judged; round_1.4 would take 6 x 4800 steps, 8 hours, and a long trial 9600, 2.7 hours.
+    sections = {"round_1": {"adjust": "raw", "max_adjustments": 3, "decay_shares": []}}
+    config = config_of(limits={"study_hours": hours}, **sections)
+    world, quiet = trained(improving), Measured(num_workers=1)
+    lab = Lab(config, world, seconds_per_step=lambda done: 1.0, measured=quiet).play(max_moves=120)
+    assert [phase.name for phase in lab.phases if phase.plan.kind == "round_1"][-1] == last
+    assert any("round_1.4 is skipped for the rounds after it" in reason for reason in cuts(lab)) == skipped
+    assert lab.trials("round_2")
+    assert hours_of(lab) <= hours
     assert isinstance(lab.end, Conclude)
 
 

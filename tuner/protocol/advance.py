@@ -34,6 +34,7 @@ from tuner.protocol.limits import (
     is_left_out,
     is_out_of_time,
     is_widening,
+    least_of_later_rounds,
     leave_out,
     steps_of,
     with_cost,
@@ -236,10 +237,13 @@ def _within_hours(
     needed, each = steps_of(move), move.plan.max_train_steps
     if kind == INSTABILITY_PROBE:
         needed += _least_of_round_1(config, study)
-    if skipped is None and fits(config, measured, needed, longest=each):
+    # What an extension asks for comes first: it was asked for with what stands in view.
+    beside = least_of_later_rounds(config, each) if kind == "round_1" and not is_extended(study) else 0
+    if skipped is None and fits(config, measured, needed + beside, longest=each):
         return with_cost(config, move, measured)
     if skipped is None:
-        skipped = cut(None, f"{move.plan.name} is skipped", config, measured, num_steps=needed, longest=each)
+        what = f"{move.plan.name} is skipped" + (" for the rounds after it" if beside else "")
+        skipped = cut(None, what, config, measured, num_steps=needed + beside, longest=each)
     if kind == "probe" and not rounds[-1].is_closed:
         judged = rounds[-1]
         close = close_round(config, study, phase=judged, check=check_round(config, study, phase=judged))

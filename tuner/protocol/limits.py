@@ -171,12 +171,17 @@ def cut_widening(config: StudyConfig, study: StudyRecord, move: AddTrials, measu
     each = max((t.spec.max_train_steps for t in move.trials), default=study.phase(move.phase).plan.max_train_steps)
     num_steps = sum(trial.spec.max_train_steps for trial in move.trials) or move.num_points * each
     least = 0 if move.phase == ROUND_1 else min(config.round_1.num_trials, MIN_FEASIBLE_TRIALS) * each
-    least += round(sum(length for _, length in expected_lengths(config, each, production=None)))
+    least += least_of_later_rounds(config, each)
     if fits(config, measured, num_steps + least, longest=each):
         return None
     what = f"no rate joins {move.phase} beyond the edge that its best one lies on, where a better one may hide"
     told = cut(move.phase, what, config, measured, num_steps=num_steps, longest=each)
     return replace(told, numbers={**told.numbers, WIDENED: False})
+
+
+def least_of_later_rounds(config: StudyConfig, before: int) -> int:
+    """Updates of one trial of each later round after a budget of `before`: seeds and points go before these."""
+    return round(sum(length for _, length in expected_lengths(config, before, production=None)))
 
 
 def is_widening_cut(study: StudyRecord, phase: str) -> bool:
