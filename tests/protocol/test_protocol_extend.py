@@ -13,7 +13,7 @@ from tuner.protocol.advance import next_move
 from tuner.protocol.answer import conclude
 from tuner.protocol.joined import joined
 from tuner.protocol.runs import trial_seed
-from tuner.records import AddTrials, Conclude, Decision, GiveUp, StudyRecord
+from tuner.records import AddTrials, Conclude, Decision, GiveUp, RunSpec, StudyRecord
 from tuner.training.schedule import shared_prefix
 
 ROUND = {"num_trials": 2, "num_seeds": 2, "budget_multiple": 2, "lower_rate_twin": False}
@@ -132,6 +132,21 @@ def test_a_sweep_that_ended_at_max_steps_goes_on_from_where_it_was() -> None:
     assert names(lab) == names(at_once)
     assert runs(lab.study) == runs(at_once.study)
     assert ended(lab).answer == ended(at_once).answer
+
+
+def test_a_seed_that_does_better_leaves_the_frontier_of_its_point_as_it_is() -> None:
+    usual = trained(improving)
+
+    def lucky(spec: RunSpec, step: int) -> Any:
+        values = usual(spec, step)
+        return values if isinstance(values, str) else (values[0], values[1] - 0.01 * (spec.seed == SEEDS[2]))
+
+    asked = {"frontier": {"num_budgets": 3, "half_rate": False}}
+    lab = Lab(config_of(round_2=ROUND, **asked), lucky).play(max_moves=80)
+    lab.extend(config_of(round_2={**ROUND, "num_seeds": 3}, **asked), max_moves=80)
+    best = next(trial for trial in lab.study.trials() if trial.trial == ended(lab).answer.best_trial)
+    assert best.spec.seed == SEEDS[2]
+    assert names(lab)[-2:] == ["frontier", "round_2.added"]
 
 
 @pytest.mark.parametrize(

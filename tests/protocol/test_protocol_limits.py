@@ -234,6 +234,21 @@ def test_the_budget_is_doubled_while_a_long_trial_still_fits_beside_it(hours: fl
     assert isinstance(lab.end, Conclude)
 
 
+def test_a_frontier_that_fits_is_measured_though_the_long_round_did_not() -> None:
+    # The sweep and round 1 leave 0.53 hours: a long trial takes 0.67, four cooldowns 0.5.
+    sections = {
+        "round_1": {"adjust": "none", "decay_shares": []},
+        "round_2": {"num_trials": 2, "num_seeds": 1, "budget_multiple": 4},
+        "frontier": {"num_budgets": 4, "half_rate": False},
+    }
+    lab = slow(2.2, lambda done: 1.0, budget={"first_guess_steps": 600}, **sections)
+    assert [phase.name for phase in lab.phases] == ["budget_sweep", "round_1", "frontier"]
+    assert ["round_2 is skipped" in reason for reason in cuts(lab)].count(True) == 1
+    assert lab.phases[-1].is_closed
+    assert hours_of(lab) <= 2.2
+    assert isinstance(lab.end, Conclude)
+
+
 # ---------------------------------------------------------------- samplers that learn
 
 

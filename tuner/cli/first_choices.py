@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from tuner.config.first_study import CPU_LARGER, CPU_SMALL, GPU_SIZES, FirstStud
 from tuner.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from tuner.protocol.plan import PlannedPhase
     from tuner.workloads.text import Document
 
 DEFAULT_TEXT = "python:pydoc_data.topics:topics"
@@ -29,6 +31,9 @@ SAMPLE_BYTES = 1_000_000
 SHARE_OF_FOLLOW_LOSS = 0.85
 """Of the loss of a model that knows which byte follows which. A small GPT-2 gets there within about 1,000 updates on
 English prose, while it still falls fast: early enough for a first study, late enough that the rates differ."""
+
+MOST_DOUBLINGS = 4
+"""Of round 1's budget, where hours end the study anyway."""
 
 NUM_PIECES = 20
 SPLITS = ("train", "validation", "test")
@@ -89,7 +94,11 @@ def follow_loss(data: bytes) -> float:
 
 
 def _affordable(drafts: Sequence[FirstStudy], hours: float | None) -> FirstStudy:
-    """The largest draft and budget whose longest course fits into the hours; the first one if none were given."""
+    """The largest draft and budget whose longest course fits into the hours; the first one if none were given.
+
+    Sized for one doubling of round 1's budget. What the hours hold beyond it goes to further ones: hours that are left
+    over beside a budget that was too short would be the worse answer.
+    """
     if hours is None:
         return _with_cost(drafts[0])
     for draft in drafts:
@@ -97,7 +106,7 @@ def _affordable(drafts: Sequence[FirstStudy], hours: float | None) -> FirstStudy
             study = replace(draft, max_steps=max_steps, hours=hours)
             seconds = _longest_seconds(study)
             if seconds <= 3600 * hours:
-                return _with_cost(study)
+                return replace(_with_cost(study), max_adjustments=MOST_DOUBLINGS)
     raise ConfigError(
         f"--hours={hours:g}: the smallest study may take {seconds / 3600:.2g} hours; give it that many, or leave "
         "--hours out and shorten the study by hand"
@@ -105,16 +114,18 @@ def _affordable(drafts: Sequence[FirstStudy], hours: float | None) -> FirstStudy
 
 
 def _with_cost(study: FirstStudy) -> FirstStudy:
-    least, most = _updates(study)
+    plan = _plan(study)
+    least = sum(phase.min_trials * phase.min_steps for phase in plan)
+    most = sum(phase.max_trials * phase.max_steps for phase in plan)
     asked = "" if study.hours is None else f"; --hours {study.hours:g} chose this size and max_steps"
-    workers = 1 if study.size.gpu_gigabytes else _num_cores()
     milliseconds = 1000 * study.size.seconds_per_update
-    lines = (
-        f"# Expected cost: {least:,} to {most:,} updates; at about {milliseconds:.0f} ms each, {workers} at a time,",
-        f"# at most about {_hours_text(_longest_seconds(study))}{asked}. The speed is an assumption about",
-        "# your machine; `tuner status` shows the seconds that were spent once the study runs.",
+    further = "" if study.hours is None else "; further doublings of the budget take what is left"
+    told = (
+        f"Expected cost: {least:,} to {most:,} updates; at about {milliseconds:.0f} ms each, {_workers(study)} at a time, "
+        f"and with evaluations, at most about {_hours_text(_longest_seconds(study))}{asked}{further}. The speed is an "
+        "assumption about your machine; `tuner status` shows the seconds that were spent once the study runs."
     )
-    return replace(study, cost="\n".join(lines))
+    return replace(study, cost=textwrap.fill(told, 112, initial_indent="# ", subsequent_indent="# "))
 
 
 def _hours_text(seconds: float) -> str:
@@ -122,26 +133,25 @@ def _hours_text(seconds: float) -> str:
 
 
 def _longest_seconds(study: FirstStudy) -> float:
-    workers = 1 if study.size.gpu_gigabytes else _num_cores()
-    return _updates(study)[1] * study.size.seconds_per_update / workers
+    size = study.size
+    return sum(
+        phase.max_trials * (phase.max_steps * size.seconds_per_update + phase.max_evals * size.seconds_per_evaluation)
+        for phase in _plan(study)
+    ) / _workers(study)
 
 
-def _updates(study: FirstStudy) -> tuple[int, int]:
-    """The fewest and the most updates that the study may need, before sharing."""
+def _workers(study: FirstStudy) -> int:
+    return 1 if study.size.gpu_gigabytes else len(os.sched_getaffinity(0))
+
+
+def _plan(study: FirstStudy) -> list[PlannedPhase]:
+    """The phases that the study may need, before sharing."""
     from tuner.config.problems import Origins
     from tuner.config.reading import read_yaml
     from tuner.config.validation import validate
     from tuner.protocol.plan import closed_form_plan
 
-    plan = closed_form_plan(validate(read_yaml(first_study_yaml(study)).data, Origins(source="the study")))
-    return (
-        sum(phase.min_trials * phase.min_steps for phase in plan),
-        sum(phase.max_trials * phase.max_steps for phase in plan),
-    )
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return closed_form_plan(validate(read_yaml(first_study_yaml(study)).data, Origins(source="the study")))
 
 
 def _check_architecture(name: str) -> None:

@@ -14,6 +14,8 @@ from string import Template
 from tuner.config.model_sizes import BYTE_VOCAB_SIZE
 
 COMMENT_COLUMN = 26
+NUM_EVALUATED = 128
+"""Examples of the training sample, and of validation at most: a look at the curve that a small study can pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,11 @@ class Size:
         """6 operations per parameter and token (arXiv:2001.08361) and 5 ms of overhead: assumed, not measured."""
         tokens = self.global_batch_size * self.block_size
         return 0.005 + 6 * self.num_parameters * tokens / self.flops_per_second
+
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """2 operations per parameter and token, of the training sample and twice (averages) of validation."""
+        return 2 * self.num_parameters * 3 * NUM_EVALUATED * self.block_size / self.flops_per_second
 
 
 CPU_SMALL = Size(
@@ -103,7 +110,7 @@ class FirstStudy:
     """What the template is filled with.
 
     `follow_loss` is the loss, in nats per byte, of guessing each byte from the one before it, on this text; `hours` cap
-    the study, None if nobody named any.
+    the study, None if nobody named any; `max_adjustments` are the doublings of round 1's budget.
     """
 
     name: str
@@ -118,6 +125,7 @@ class FirstStudy:
     at_most: float
     cost: str
     hours: float | None = None
+    max_adjustments: int = 1
 
 
 def first_study_yaml(study: FirstStudy) -> str:
@@ -130,6 +138,9 @@ def first_study_yaml(study: FirstStudy) -> str:
         text=scalar(study.text),
         extra_text=_extra_text(study),
         limits=_LIMITS.substitute(hours=f"{study.hours:g}") if study.hours is not None else _NO_LIMITS,
+        num_evaluated=NUM_EVALUATED,
+        max_adjustments=study.max_adjustments,
+        while_hours="; the trials go on from where they were" if study.hours is None else " and while hours are left",
         without_fit="there is no answer, and it says so" if study.hours is None else "the hours set the length",
         too_low=_TOO_LOW if study.hours is None else _TOO_LOW_WITHIN_HOURS,
         architecture=study.architecture,
@@ -230,8 +241,8 @@ training:
 
 evaluation:
   metric: loss              # what "best" means: mean negative log likelihood per byte on the validation documents
-  train_sample: 128         # training examples in each look at the training loss ...
-  max_validation_examples: 128   # ... and validation examples: each example scores $block_size bytes
+  train_sample: $num_evaluated         # training examples in each look at the training loss ...
+  max_validation_examples: $num_evaluated   # ... and validation examples: each example scores $block_size bytes
   averaged_horizons: [50]   # weights averaged over so many updates are scored beside the weights; []: none
 
 budget:
@@ -256,7 +267,7 @@ round_1:                    # phase 2: many short trials at the budget; where th
   num_trials: 6             # below 5 the budget cannot be judged
   widen_at_edge: false      # true: more points, once, if the best rate lies on an edge of its range
   adjust: raw               # if nearly all trials were best at their very end, the budget was too short ...
-  max_adjustments: 1        # ... and is doubled, at most so often; the trials go on from where they were
+  max_adjustments: $max_adjustments        # ... and is doubled, at most so often$while_hours
   decay_shares: []          # do not tune the length of the decay anew after that; [0.1, 0.2, 0.4] would
 
 round_2:                    # phase 3: the best points again, longer: does what held in short runs still hold?

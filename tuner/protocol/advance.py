@@ -190,6 +190,8 @@ def _next_round(
             base = stands[-1]
         elif place >= first:
             move = open_later_round(config, study, place=place, base=base)
+            if isinstance(move, OpenPhase) and is_left_out(study, move.plan.name):
+                break  # What would follow is longer still.
         else:
             continue  # It was skipped, and rounds after it stand.
         if isinstance(move, OpenPhase):
@@ -292,7 +294,7 @@ def _later_round_within_hours(
     sharing: str,
     measured: Measured,
 ) -> Move:
-    """A later round with the trials that fit; the next one if those measure nothing; the answer if none fits."""
+    """A later round with the trials that fit; the next one if those measure nothing; no later one if none fits."""
     rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
     place, base = place_of(move.plan), _base(study, rounds)
 
@@ -315,8 +317,8 @@ def _later_round_within_hours(
         if isinstance(after, OpenPhase):
             after = _within_hours(config, facts, study, after, sharing=sharing, measured=measured)
         return _with_before(after, (*before, *left_out))
-    # What would follow is longer still.
-    return _with_before(conclude(study, sharing=sharing), (*before, *left_out))
+    told = leave_out(left_out[-1], move.plan.name)
+    return _with_before(_without(config, facts, study, told, sharing=sharing, measured=measured), before)
 
 
 def _with_before(move: Move, before: tuple[Decision, ...]) -> Move:

@@ -37,6 +37,7 @@ from tuner.records import (
     OpenPhase,
     PhasePlan,
     PhaseRecord,
+    RunSpec,
     StudyRecord,
     TrialPlan,
     TrialRecord,
@@ -62,9 +63,20 @@ def advance_frontier(config: StudyConfig, study: StudyRecord, answer: Answer) ->
 
 
 def _is_decided(study: StudyRecord, asked: Asked, answer: Answer) -> bool:
-    """Whether the frontier of these settings, from this trial, was opened or found impossible."""
+    """Whether the frontier of these settings was opened from this trial, or from another seed of it."""
     settings = _settings(asked, answer)
-    return any(d.kind == "frontier_opened" and d.numbers["asked"] == settings for d in study.decisions)
+    trials = {trial.trial: trial for trial in study.trials()}
+    for decision in study.decisions:
+        if decision.kind == "frontier_opened" and {**decision.numbers["asked"], "trial": answer.best_trial} == settings:
+            opened = trials[decision.numbers["asked"]["trial"]]
+            if _trunk_of(opened) == _trunk_of(trials[answer.best_trial]):
+                return True
+    return False
+
+
+def _trunk_of(trial: TrialRecord) -> RunSpec:
+    """What a frontier from this trial goes on with: its seeds are its own."""
+    return replace(trial.spec, seed=0, fork_steps=())
 
 
 def _settings(asked: Asked, answer: Answer) -> dict[str, Json]:
