@@ -222,7 +222,7 @@ def test_round_1_is_widened_only_if_a_long_trial_still_fits_beside_it(hours: flo
 
 @pytest.mark.parametrize(("hours", "last", "skipped"), [(17.0, "round_1.3", True), (19.0, "round_1.4", False)])
 def test_the_budget_is_doubled_while_a_long_trial_still_fits_beside_it(hours: float, last: str, skipped: bool) -> None:
-    # 7.9 hours until round_1.3 is judged; round_1.4 would take 6 x 4800 steps, 8 hours, and a long trial 9600, 2.7 hours.
+    # 7.9 hours until round_1.3 is judged; round_1.4 would take 6 x 4800 steps, 8 hours, a long trial 2.7.
     sections = {"round_1": {"adjust": "raw", "max_adjustments": 3, "decay_shares": []}}
     config = config_of(limits={"study_hours": hours}, **sections)
     world, quiet = trained(improving), Measured(num_workers=1)

@@ -121,9 +121,9 @@ def _with_cost(study: FirstStudy) -> FirstStudy:
     milliseconds = 1000 * study.size.seconds_per_update
     further = "" if study.hours is None else "; further doublings of the budget take what is left"
     told = (
-        f"Expected cost: {least:,} to {most:,} updates; at about {milliseconds:.0f} ms each, {_workers(study)} at a time, "
-        f"and with evaluations, at most about {_hours_text(_longest_seconds(study))}{asked}{further}. The speed is an "
-        "assumption about your machine; `tuner status` shows the seconds that were spent once the study runs."
+        f"Expected cost: {least:,} to {most:,} updates; at about {milliseconds:.0f} ms each, {_workers(study)} at a "
+        f"time, and with evaluations, at most about {_hours_text(_longest_seconds(study))}{asked}{further}. "
+        "The speed is an assumption about your machine; `tuner status` shows the seconds that were spent once it runs."
     )
     return replace(study, cost=textwrap.fill(told, 112, initial_indent="# ", subsequent_indent="# "))
 

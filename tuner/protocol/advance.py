@@ -5,7 +5,7 @@ Asking twice gives the same move; nothing is remembered between calls. So resumi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
@@ -73,6 +73,17 @@ from tuner.records import (
 M = TypeVar("M", bound=Move)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that a move follows from."""
+
+    config: StudyConfig
+    facts: WorkloadFacts
+    study: StudyRecord
+    sharing: str
+    measured: Measured
+
+
 def next_move(
     config: StudyConfig,
     facts: WorkloadFacts,
@@ -90,32 +101,33 @@ def next_move(
         ConfigError: if the config does not fit the workload, found before anything is trained.
     """
     view = joined(study)
-    return as_stored(view, _move(config, facts, view, sharing=sharing, measured=measured))
+    at = Situation(config=config, facts=facts, study=view, sharing=sharing, measured=measured)
+    return as_stored(view, _move(at))
 
 
-def _move(config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, sharing: str, measured: Measured) -> Move:
-    if study.phases and is_out_of_time(config, measured):
-        return end_out_of_time(config, study, sharing=sharing)
-    if named := mark_collapsed(facts, study):
+def _move(at: Situation) -> Move:
+    config, study = at.config, at.study
+    if study.phases and is_out_of_time(config, at.measured):
+        return end_out_of_time(config, study, sharing=at.sharing)
+    if named := mark_collapsed(at.facts, study):
         return named
-    move = _next_move(config, facts, study, sharing=sharing, measured=measured)
+    move = _next_move(at)
     if study.phases and (config.limits.study_hours is not None or config.limits.run_hours is not None):
         if isinstance(move, OpenPhase):
-            move = _within_hours(config, facts, study, move, sharing=sharing, measured=measured)
-        elif isinstance(move, AddTrials) and (told := _cut_addition(config, study, move, measured)):
-            return _without(config, facts, study, told, sharing=sharing, measured=measured)
-    return with_proposals(config, study, with_collapsed(facts, study, move))
+            move = _within_hours(at, move)
+        elif isinstance(move, AddTrials) and (told := _cut_addition(config, study, move, at.measured)):
+            return _without(at, told)
+    return with_proposals(config, study, with_collapsed(at.facts, study, move))
 
 
-def _next_move(
-    config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, *, sharing: str, measured: Measured
-) -> Move:
+def _next_move(at: Situation) -> Move:
+    config, facts, study = at.config, at.facts, at.study
     if not study.phases:
         return open_sweep(config, facts)
     sweep = study.phase(SWEEP)
     if not sweep.is_closed:
-        return advance_sweep(config, facts, study=study, phase=sweep, measured=measured)
-    rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
+        return advance_sweep(config, facts, study=study, phase=sweep, measured=at.measured)
+    rounds = _first_rounds(study)
     if not rounds:
         return _probe_instability(config, facts, study, sweep=sweep) or _first_round(config, study, sweep=sweep)
     if grown := _asked_for(study, grow_round_1(config, facts, study, rounds=rounds)):
@@ -124,7 +136,7 @@ def _next_move(
         if is_compute_bound(study):
             return advance_round(config, study, phase=rounds[-1])
         return advance_round_1(config, study, phase=rounds[-1])
-    return _after_round_1(config, study, rounds=rounds, sharing=sharing)
+    return _after_round_1(config, study, rounds=rounds, sharing=at.sharing)
 
 
 def _first_round(config: StudyConfig, study: StudyRecord, *, sweep: PhaseRecord, num_points: int | None = None) -> Move:
@@ -214,27 +226,25 @@ def _base(study: StudyRecord, rounds: list[PhaseRecord]) -> PhaseRecord:
     return later[-1] if later else [phase for phase in rounds if feasible(phase)][-1]
 
 
+def _first_rounds(study: StudyRecord) -> list[PhaseRecord]:
+    """Round 1, then the longer ones that it became."""
+    return [phase for phase in study.phases if phase.plan.kind == "round_1"]
+
+
 def _later(study: StudyRecord) -> list[PhaseRecord]:
     return [phase for phase in study.phases if phase.plan.kind == LATER]
 
 
-def _within_hours(
-    config: StudyConfig,
-    facts: WorkloadFacts,
-    study: StudyRecord,
-    move: OpenPhase,
-    *,
-    sharing: str,
-    measured: Measured,
-) -> Move:
+def _within_hours(at: Situation, move: OpenPhase) -> Move:
     """The phase as far as the hours hold it, with its cost; what comes after it, if it is skipped."""
-    kind, rounds = move.plan.kind, [phase for phase in study.phases if phase.plan.kind == "round_1"]
+    config, study, measured = at.config, at.study, at.measured
+    kind, rounds = move.plan.kind, _first_rounds(study)
     if kind == "cooldown":
         return with_cost(config, move, measured)
     if kind == "round_1" and not rounds:
         return _round_1_within_hours(config, study, move, measured=measured)
     if kind == LATER and move.plan.name == round_name(place_of(move.plan)):
-        return _later_round_within_hours(config, facts, study, move, sharing=sharing, measured=measured)
+        return _later_round_within_hours(at, move)
     skipped = _is_too_long(config, study, move, measured)
     needed, each = steps_of(move), move.plan.max_train_steps
     if kind == INSTABILITY_PROBE:
@@ -251,22 +261,19 @@ def _within_hours(
         close = close_round(config, study, phase=judged, check=check_round(config, study, phase=judged))
         return replace(close, decisions=(skipped, *close.decisions))
     if kind == FRONTIER:
-        return _with_before(conclude(study, sharing=sharing), (skipped,))
+        return _with_before(conclude(study, sharing=at.sharing), (skipped,))
     if kind == INSTABILITY_PROBE:
         after = _first_round(config, study, sweep=study.phase(SWEEP))
         if isinstance(after, OpenPhase):
-            after = _within_hours(config, facts, study, after, sharing=sharing, measured=measured)
+            after = _within_hours(at, after)
         return _with_before(after, (skipped,))
-    told = leave_out(skipped, move.plan.name)
-    return _without(config, facts, study, told, sharing=sharing, measured=measured)
+    return _without(at, leave_out(skipped, move.plan.name))
 
 
-def _without(
-    config: StudyConfig, facts: WorkloadFacts, study: StudyRecord, told: Decision, *, sharing: str, measured: Measured
-) -> Move:
+def _without(at: Situation, told: Decision) -> Move:
     """What comes next once it is decided to leave something out; the decision is committed with it."""
-    narrow = replace(study, decisions=(*study.decisions, told))
-    after = _move(config, facts, narrow, sharing=sharing, measured=measured)
+    narrow = replace(at.study, decisions=(*at.study.decisions, told))
+    after = _move(replace(at, study=narrow))
     # While others of the study train, nothing is committed: it is decided again with the move that comes then.
     return after if isinstance(after, Wait) else replace(after, decisions=(told, *after.decisions))
 
@@ -285,17 +292,10 @@ def _round_1_within_hours(config: StudyConfig, study: StudyRecord, move: OpenPha
     return first if isinstance(first, GiveUp) else with_cost(config, first, measured)
 
 
-def _later_round_within_hours(
-    config: StudyConfig,
-    facts: WorkloadFacts,
-    study: StudyRecord,
-    move: OpenPhase,
-    *,
-    sharing: str,
-    measured: Measured,
-) -> Move:
+def _later_round_within_hours(at: Situation, move: OpenPhase) -> Move:
     """A later round with the trials that fit; the next one if those measure nothing; no later one if none fits."""
-    rounds = [phase for phase in study.phases if phase.plan.kind == "round_1"]
+    config, study, measured = at.config, at.study, at.measured
+    rounds = _first_rounds(study)
     place, base = place_of(move.plan), _base(study, rounds)
 
     def opened_with(item: LaterRound) -> OpenPhase | Decision:
@@ -313,12 +313,11 @@ def _later_round_within_hours(
         left_out = fitting
     before = tuple(decision for decision in move.decisions if decision.phase != move.plan.name)
     if left_out[-1].kind == ROUND_SKIPPED:
-        after = _next_round(config, study, rounds=rounds, sharing=sharing, first=place + 1)
+        after = _next_round(config, study, rounds=rounds, sharing=at.sharing, first=place + 1)
         if isinstance(after, OpenPhase):
-            after = _within_hours(config, facts, study, after, sharing=sharing, measured=measured)
+            after = _within_hours(at, after)
         return _with_before(after, (*before, *left_out))
-    told = leave_out(left_out[-1], move.plan.name)
-    return _with_before(_without(config, facts, study, told, sharing=sharing, measured=measured), before)
+    return _with_before(_without(at, leave_out(left_out[-1], move.plan.name)), before)
 
 
 def _with_before(move: Move, before: tuple[Decision, ...]) -> Move:

@@ -12,7 +12,7 @@ from typing import Final
 from tuner.config.kind_rules import ROUND_1_SHARE, least_production, round_1_steps, too_short_for
 from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import advance_cooldown, best_rate, cooldown_of, cooldown_steps, open_cooldown
-from tuner.protocol.failures import PRODUCTION, give_up, goes_on
+from tuner.protocol.failures import PRODUCTION_STEPS, give_up, goes_on
 from tuner.protocol.lengths import expected_lengths, has_twin
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.standings import DROPPED, learning_rate_of
@@ -92,7 +92,7 @@ def _length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | s
     if hours is not None and each is None and stated is None:
         return (
             f"limits.run_hours={number(hours)}: no step was measured in this study, since all were shared with others; "
-            f"state {PRODUCTION}; {goes_on(config, PRODUCTION)}"
+            f"state {PRODUCTION_STEPS}; {goes_on(config, PRODUCTION_STEPS)}"
         )
     if hours is not None and each is not None:
         return _bought(config, measured, hours=hours, each=each)
@@ -103,8 +103,8 @@ def _length(config: StudyConfig, measured: Measured, *, rung: int) -> Length | s
     shared = _steps_left(config, measured, rung=rung)
     if shared is None:
         return (
-            f"nothing says how long a compute-bound run is to be; state {PRODUCTION}, or limits: "
-            f"{{run_hours: ...}}; {goes_on(config, PRODUCTION)}"
+            f"nothing says how long a compute-bound run is to be; state {PRODUCTION_STEPS}, or limits: "
+            f"{{run_hours: ...}}; {goes_on(config, PRODUCTION_STEPS)}"
         )
     study_hours, left = config.limits.study_hours or 0.0, seconds_for_rounds(config, measured, rung=rung)
     enough = study_hours + (least / max(shared, 1) - 1) * max(left, 0.0) / SECONDS_PER_HOUR

@@ -25,16 +25,16 @@ def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = Non
     return GiveUp(reason=reason, decisions=(decision,))
 
 
-PRODUCTION = "budget.production_steps"
+PRODUCTION_STEPS = "budget.production_steps"
 LENGTHS = (
-    f"if longer runs would help for ever (compute-bound), state their length: {PRODUCTION}, or limits: "
+    f"if longer runs would help for ever (compute-bound), state their length: {PRODUCTION_STEPS}, or limits: "
     "{{run_hours: ...}}"
 )
 
 
 def no_length(config: StudyConfig, kind: Decision) -> GiveUp:
     """Known to be compute-bound before any step, and nothing says how long is long."""
-    reason = f"{kind.reason.removesuffix('.')}: {LENGTHS}; {goes_on(config, PRODUCTION)}"
+    reason = f"{kind.reason.removesuffix('.')}: {LENGTHS}; {goes_on(config, PRODUCTION_STEPS)}"
     return give_up(reason, phase="budget_sweep", numbers=kind.numbers)
 
 
@@ -64,9 +64,10 @@ def nothing_ended(config: StudyConfig, phase: PhaseRecord, *, leader: TrialRecor
             f"(low={number(grid(config)[0])}, high={number(grid(config)[-1])}); {AS_ANOTHER}"
         )
     else:
-        reason += f"its lowest was {number(lowest)}, at learning_rate {number(rate)}. Raise {' or '.join(settings)}; {LENGTHS}; "
+        reason += f"its lowest was {number(lowest)}, at learning_rate {number(rate)}. Raise {' or '.join(settings)}; "
+        reason += f"{LENGTHS}; "
         reason += "or state a threshold, budget.perfect_fit: {metric: loss, at_most: ...}; "
-        reason += goes_on(config, *settings, PRODUCTION)
+        reason += goes_on(config, *settings, PRODUCTION_STEPS)
     numbers = {"lowest": lowest, "learning_rate": rate, "max_steps": longest}
     return give_up(reason, phase="budget_sweep", numbers=numbers)
 
@@ -104,8 +105,8 @@ def _end_of_sweep(config: StudyConfig, leader: TrialRecord) -> tuple[str, list[s
 
 def _remedies(config: StudyConfig, rate: float, *, lowest: float, settings: list[str]) -> str:
     text = (
-        f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise {' or '.join(settings)}, or enlarge the model: "
-        "one that cannot fit its training set will hardly be helped by regularisation (playbook, Step 0)"
+        f"Raise budget.perfect_fit.at_most above {number(lowest)}, or raise {' or '.join(settings)}, or enlarge the "
+        "model: one that cannot fit its training set will hardly be helped by regularisation (playbook, Step 0)"
     )
     rates = grid(config)
     if rate in (rates[0], rates[-1]):
