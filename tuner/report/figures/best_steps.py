@@ -51,7 +51,7 @@ def _draw_averaged(axes: Axes, found: BestSteps) -> list[Line2D]:
     budget, steps = found.check.max_train_steps, found.averaged.best_steps
     look: dict[str, Any] = {"ls": "", "marker": "^", "mfc": "none", "mec": ORANGE, "ms": 6, "mew": 1.2}
     axes.plot([step / budget for step in steps], [0] * len(steps), clip_on=False, zorder=6, **look)
-    axes.axvline(found.averaged.decay_start / budget, color=ORANGE, lw=1, ls=(0, (1, 2)))
+    axes.axvline(found.averaged.decay_start / budget, ymax=0.78, color=ORANGE, lw=1, ls=(0, (1, 2)))
     label = f"averaged over {found.averaged.calibration.horizon} updates, until the decay (dotted)"
     return [Line2D([], [], label=label, **look)]
 
