@@ -95,8 +95,8 @@ def test_hours_bound_the_longest_course_of_the_study(here: Path) -> None:
         amount, unit = re.search(r"at most about ([\d.]+) (hours|minutes)", text).groups()
         assert float(amount) / (60 if unit == "minutes" else 1) <= float(hours) * 1.01
         config = load_study(here / f"h{hours}.yaml").config
-        # Sized for one doubling of the budget; further ones are there for hours that are left.
-        assert config.round_1.max_adjustments == 4
+        # Sized for one doubling of the budget; probes and further ones are there for hours that are left.
+        assert (config.round_1.adjust, config.round_1.max_adjustments) == ("probe", 4)
         sizes.append((config.workload.model.hidden_size, config.budget.max_steps))
     assert sizes == sorted(sizes)
 

@@ -96,8 +96,8 @@ def follow_loss(data: bytes) -> float:
 def _affordable(drafts: Sequence[FirstStudy], hours: float | None) -> FirstStudy:
     """The largest draft and budget whose longest course fits into the hours; the first one if none were given.
 
-    Sized for one doubling of round 1's budget. What the hours hold beyond it goes to further ones: hours that are left
-    over beside a budget that was too short would be the worse answer.
+    Sized for one doubling of round 1's budget. What the hours hold beyond it goes to probes and further doublings:
+    hours that are left over beside a budget that is too short would be the worse answer.
     """
     if hours is None:
         return _with_cost(drafts[0])
@@ -119,7 +119,7 @@ def _with_cost(study: FirstStudy) -> FirstStudy:
     most = sum(phase.max_trials * phase.max_steps for phase in plan)
     asked = "" if study.hours is None else f"; --hours {study.hours:g} chose this size and max_steps"
     milliseconds = 1000 * study.size.seconds_per_update
-    further = "" if study.hours is None else "; further doublings of the budget take what is left"
+    further = "" if study.hours is None else "; probes and further doublings of the budget take what is left"
     told = (
         f"Expected cost: {least:,} to {most:,} updates; at about {milliseconds:.0f} ms each, {_workers(study)} at a "
         f"time, and with evaluations, at most about {_hours_text(_longest_seconds(study))}{asked}{further}. "
@@ -145,13 +145,14 @@ def _workers(study: FirstStudy) -> int:
 
 
 def _plan(study: FirstStudy) -> list[PlannedPhase]:
-    """The phases that the study may need, before sharing."""
+    """The phases that the study may need, before sharing, if no hours were given: one doubling, and no probe."""
     from tuner.config.problems import Origins
     from tuner.config.reading import read_yaml
     from tuner.config.validation import validate
     from tuner.protocol.plan import closed_form_plan
 
-    return closed_form_plan(validate(read_yaml(first_study_yaml(study)).data, Origins(source="the study")))
+    text = first_study_yaml(replace(study, hours=None))
+    return closed_form_plan(validate(read_yaml(text).data, Origins(source="the study")))
 
 
 def _check_architecture(name: str) -> None:

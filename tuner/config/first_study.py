@@ -140,6 +140,7 @@ def first_study_yaml(study: FirstStudy) -> str:
         limits=_LIMITS.substitute(hours=f"{study.hours:g}") if study.hours is not None else _NO_LIMITS,
         num_evaluated=NUM_EVALUATED,
         max_adjustments=study.max_adjustments,
+        adjust=_ADJUST_BY_RAW if study.hours is None else _ADJUST_BY_PROBE,
         while_hours="; the trials go on from where they were" if study.hours is None else " and while hours are left",
         without_fit="there is no answer, and it says so" if study.hours is None else "the hours set the length",
         too_low=_TOO_LOW if study.hours is None else _TOO_LOW_WITHIN_HOURS,
@@ -198,6 +199,9 @@ limits:                     # a hard cap: what does not fit is cut, seeds first,
 _NO_LIMITS = """\
 # limits: {study_hours: 4}  # a hard cap, if you want one: what does not fit is cut, and it says so
 """
+
+_ADJUST_BY_RAW = "adjust: raw  # if nearly all trials were best at their very end, the budget was too short ..."
+_ADJUST_BY_PROBE = "adjust: probe  # five trials go on to twice the steps; if they gain, the budget was too short ..."
 
 _TOO_LOW = """\
   # for max_steps, and the study ends without an answer and says what would help.
@@ -266,7 +270,7 @@ search_space:               # what phase 2 searches; the number of steps is neve
 round_1:                    # phase 2: many short trials at the budget; where their best steps fell judges the budget
   num_trials: 6             # below 5 the budget cannot be judged
   widen_at_edge: false      # true: more points, once, if the best rate lies on an edge of its range
-  adjust: raw               # if nearly all trials were best at their very end, the budget was too short ...
+  $adjust
   max_adjustments: $max_adjustments        # ... and is doubled, at most so often$while_hours
   decay_shares: []          # do not tune the length of the decay anew after that; [0.1, 0.2, 0.4] would
 
