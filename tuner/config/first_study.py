@@ -22,7 +22,8 @@ NUM_EVALUATED = 128
 class Size:
     """A model with a batch that trains it, and the floating-point operations a second that we assume for its machine.
 
-    GPU sizes are named starting points; the assumed speeds are a guess at a third of such a card's fp16 peak.
+    Speeds of the CPU are what one core of a small cloud machine did beside another; GPU sizes are named starting points,
+    and their speeds a guess at a third of such a card's fp16 peak.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Size:
 
     @property
     def seconds_per_update(self) -> float:
-        """6 operations per parameter and token (arXiv:2001.08361) and 5 ms of overhead: assumed, not measured."""
+        """6 operations per parameter and token (arXiv:2001.08361) and 5 ms of overhead: not measured here."""
         tokens = self.global_batch_size * self.block_size
         return 0.005 + 6 * self.num_parameters * tokens / self.flops_per_second
 
@@ -62,7 +63,7 @@ CPU_SMALL = Size(
     block_size=64,
     global_batch_size=8,
     micro_batch_size=8,
-    flops_per_second=5e10,
+    flops_per_second=1.5e10,
     lowest_rate=5e-4,
     highest_rate=8e-3,
 )
@@ -74,7 +75,7 @@ CPU_LARGER = Size(
     block_size=128,
     global_batch_size=16,
     micro_batch_size=16,
-    flops_per_second=1e11,
+    flops_per_second=2.5e10,
     lowest_rate=3e-4,
     highest_rate=5e-3,
 )
