@@ -43,7 +43,7 @@ def init(*arguments: str, exit_code: int = 0) -> None:
     [
         [],
         ["--hours", "4"],
-        ["--hours", "0.2"],
+        ["--hours", "0.5"],
         ["--gpu", "6GB"],
         ["--gpu", "24gb", "--hours", "4"],
         ["--gpu", "4", "--hours", "100"],
@@ -89,7 +89,7 @@ def test_context_is_shortened_until_each_split_has_an_example(here: Path) -> Non
 
 def test_hours_bound_the_longest_course_of_the_study(here: Path) -> None:
     sizes = []
-    for hours in ("0.1", "1", "8", "50"):
+    for hours in ("0.5", "1", "8", "50"):
         init(f"h{hours}", "--hours", hours)
         text = (here / f"h{hours}.yaml").read_text().replace("\n# ", " ")
         amount, unit = re.search(r"at most about ([\d.]+) (hours|minutes)", text).groups()

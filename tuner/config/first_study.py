@@ -22,8 +22,8 @@ NUM_EVALUATED = 128
 class Size:
     """A model with a batch that trains it, and the floating-point operations a second that we assume for its machine.
 
-    Speeds of the CPU are what one core of a small cloud machine did beside another; GPU sizes are named starting points,
-    and their speeds a guess at a third of such a card's fp16 peak.
+    Speeds of the CPU are what one core of a small cloud machine did beside another; GPU sizes are named starting
+    points, and their speeds a guess at a third of such a card's fp16 peak.
     """
 
     name: str

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/rivals/optuna_trainer.py PLAN.json RESULTS.json --processes 1
 
-Every phase is an Optuna study in SQLite whose trials are enqueued, and as many processes as asked take them; the
-processes live as long as the script. Each run is a GPT-2 from its config and one Trainer: WSD schedule, fused AdamW,
-evaluation by steps, the best model kept and loaded at the end.
+Every phase is an Optuna study in SQLite, and as many processes as asked take its runs; the processes live as long as
+the script. They take them from a pool: on SQLite Optuna's own queue gave one enqueued trial to two processes here. Each
+run is a GPT-2 from its config and one Trainer: WSD schedule, fused AdamW, evaluation by steps, the best model kept and
+loaded at the end.
 
 In its favour: it decides nothing (the plan says which runs), looks up a run that it trained before, knows where each
 rate of the sweep will end, evaluates either the training sample (sweep) or validation (rounds) and not both, writes no
@@ -96,27 +97,25 @@ def train_run(plan: Json, run: Json) -> Json:
     return {"steps": trainer.state.global_step, "value": min(losses)}
 
 
-def work(job: tuple[str, str, str]) -> list[Json]:
-    """Take enqueued trials of a phase until there are none."""
-    plan_path, storage, phase = job
+def work(job: tuple[str, Json]) -> Json:
+    """One run of the plan."""
+    plan_path, run = job
     torch.set_num_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    plan = json.loads(Path(plan_path).read_text())
-    study = optuna.load_study(study_name=phase, storage=storage)
-    done: list[Json] = []
+    return train_run(json.loads(Path(plan_path).read_text()), run)
 
-    def objective(trial: optuna.Trial) -> float:
-        run = trial.user_attrs.get("run")
-        if run is None:  # The queue is empty.
-            trial.study.stop()
-            raise optuna.TrialPruned
-        run["learning_rate"] = trial.suggest_float("learning_rate", 1e-6, 1.0, log=True)
-        run["dropout"] = trial.suggest_float("dropout", 0.0, 0.5)
-        done.append(train_run(plan, run))
-        return float(done[-1]["value"])
 
-    study.optimize(objective)
-    return done
+def record(study: optuna.Study, run: Json, done: Json) -> None:
+    """Keep what a run came to as a trial."""
+    ranges: dict[str, optuna.distributions.BaseDistribution] = {
+        "learning_rate": optuna.distributions.FloatDistribution(1e-6, 1.0, log=True),
+        "dropout": optuna.distributions.FloatDistribution(0.0, 0.5),
+    }
+    point = {name: run[name] for name in ranges}
+    study.add_trial(
+        optuna.trial.create_trial(
+            params=point, distributions=ranges, value=float(done["value"]), user_attrs={"run": run}
+        )
+    )
 
 
 def main() -> None:
@@ -132,12 +131,10 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(asked.processes) as pool:
         for phase in plan["phases"]:
             study = optuna.create_study(study_name=phase["name"], storage=storage, direction="minimize")
-            for run in phase["runs"]:
-                point = {name: run[name] for name in ("learning_rate", "dropout")}
-                study.enqueue_trial(point, user_attrs={"run": run})
-            jobs = [(str(asked.plan), storage, phase["name"])] * asked.processes
-            for done in pool.map(work, jobs, chunksize=1):
-                results.extend(done)
+            jobs = [(str(asked.plan), run) for run in phase["runs"]]
+            for run, done in zip(phase["runs"], pool.imap(work, jobs, chunksize=1), strict=True):
+                record(study, run, done)
+                results.append(done)
     asked.results.write_text(json.dumps(results))
 
 
