@@ -159,6 +159,12 @@ def test_a_seed_that_does_better_leaves_the_frontier_of_its_point_as_it_is() -> 
             "budget.max_steps",
         ),
         (
+            bowl(),
+            {"budget": {"first_guess_steps": 500, "max_steps": 500}},
+            {"budget": {"first_guess_steps": 500, "max_steps": 500, "production_steps": 20_000}},
+            "budget.production_steps",
+        ),
+        (
             bowl(optimum=0.05),
             {"budget_sweep": {"max_widenings": 0}},
             {"budget_sweep": {"max_widenings": 3}},
@@ -179,6 +185,7 @@ def test_a_study_without_an_answer_names_the_extension_that_finds_one(
     assert isinstance(lab.end, GiveUp)
     command = lab.end.reason.partition("`tuner extend ")[2].partition("`")[0]
     assert f"{remedy}=..." in command.split()
+    assert "{{" not in lab.end.reason
     lab.extend(config_of(**after))
     at_once = Lab(config_of(**after), world).play()
     assert ended(lab).answer == ended(at_once).answer

@@ -94,6 +94,12 @@ def test_time_that_is_up_in_the_sweep_gives_no_answer_but_the_remedy() -> None:
     lab = slow(2, lambda done: 1.0 if done < 200 else 100.0)
     assert isinstance(lab.end, GiveUp)
     assert "limits.study_hours=2 were over before any trial of round 1" in lab.end.reason
+    assert "`tuner extend made-up limits.study_hours=...`" in lab.end.reason
+    at_once = slow(1000, lambda done: 1.0 if done < 200 else 100.0)
+    lab.extend(config_of(limits={"study_hours": 1000}), max_moves=80)
+    assert isinstance(lab.end, Conclude)
+    assert isinstance(at_once.end, Conclude)
+    assert lab.end.answer == at_once.end.answer
 
 
 def test_the_sweep_takes_at_most_its_share_and_what_is_left_buys_the_length() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from tuner.config.schema import StudyConfig
@@ -15,8 +16,8 @@ AS_ANOTHER = "run the changed study under another name: it will still share what
 
 def goes_on(config: StudyConfig, *settings: str) -> str:
     """How the study goes on with one of these settings raised, and how any other change is made."""
-    raised = " or ".join(f"{setting}=..." for setting in settings)
-    return f"`tuner extend {config.study} {raised}` goes on with this study; for any other change, {AS_ANOTHER}"
+    name, raised = shlex.quote(config.study), " or ".join(f"{setting}=..." for setting in settings)
+    return f"`tuner extend {name} {raised}` goes on with this study; for any other change, {AS_ANOTHER}"
 
 
 def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = None) -> GiveUp:
@@ -28,7 +29,7 @@ def give_up(reason: str, *, phase: str, numbers: Mapping[str, Json] | None = Non
 PRODUCTION_STEPS = "budget.production_steps"
 LENGTHS = (
     f"if longer runs would help for ever (compute-bound), state their length: {PRODUCTION_STEPS}, or limits: "
-    "{{run_hours: ...}}"
+    "{run_hours: ...}"
 )
 
 
@@ -113,7 +114,7 @@ def _remedies(config: StudyConfig, rate: float, *, lowest: float, settings: list
         end = "low" if rate == rates[0] else "high"
         text += f"; or move budget_sweep.learning_rates.{end}={number(rate)}, since the best rate is on this edge"
     if config.workload_kind == "auto":
-        text += f"; or, {LENGTHS}"
+        text, settings = f"{text}; or, {LENGTHS}", [*settings, PRODUCTION_STEPS]
     return f"{text}; {goes_on(config, *settings)}"
 
 

@@ -255,22 +255,33 @@ def _fewer(asked: LaterRound) -> Iterator[LaterRound]:
 
 
 def end_out_of_time(config: StudyConfig, study: StudyRecord, *, sharing: str) -> ClosePhase | Conclude | GiveUp:
-    """Close what is open, the latest phase first, then conclude with the best so far."""
+    """Close what is open, the latest phase first, then conclude with the best so far.
+
+    Without anything that may answer, what is open stays so: giving up closes it, and more hours open it again.
+    """
     opened = next((phase for phase in reversed(study.phases) if not phase.is_closed), None)
-    if opened is not None:
-        return _close(config, study, opened)
     hours = number(config.limits.study_hours or 0)
-    if not any(phase.plan.kind in CANDIDATES and feasible(phase) for phase in study.phases):
+    if not any(phase.plan.kind in CANDIDATES and _may_answer(study, phase) for phase in study.phases):
         reason = (
             f"limits.study_hours={hours} were over before any trial of round 1 was evaluated; raise it, or "
             "let the sweep be shorter (budget.first_guess_steps, budget.max_steps); "
             + goes_on(config, "limits.study_hours")
         )
         return give_up(reason, phase=study.phases[-1].name)
+    if opened is not None:
+        return _close(config, study, opened)
     reason = f"limits.study_hours={hours} are over: the study ends with the best so far."
     ended = Decision(kind="out_of_time", reason=reason, numbers={"study_hours": config.limits.study_hours})
     move = conclude(study, sharing=sharing)
     return replace(move, decisions=(ended, *move.decisions))
+
+
+def _may_answer(study: StudyRecord, phase: PhaseRecord) -> bool:
+    """Whether a phase has a feasible trial, or one that is still open and was evaluated."""
+    metric = phase.plan.eval.metric
+    return bool(feasible(phase)) or any(
+        study.curve(trial.trial, VALIDATION, metric) for trial in phase.trials if not trial.is_ended
+    )
 
 
 def _close(config: StudyConfig, study: StudyRecord, phase: PhaseRecord) -> ClosePhase:
