@@ -53,7 +53,7 @@ def test_only_what_changed_is_fetched_again(store: Store) -> None:
     queries: list[str] = []
     count_queries(store, queries)
     after = followed.load()
-    assert len([query for query in queries if query.startswith("SELECT")]) == 6
+    assert len([query for query in queries if query.startswith("SELECT")]) == 7
     assert [after.curves[trial.trial] for trial in before.trials()[:3]] == [
         before.curves[trial.trial] for trial in before.trials()[:3]
     ]

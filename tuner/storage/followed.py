@@ -11,15 +11,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Row
-
 from tuner.records import Curve, StudyRecord, TrialRecord
 from tuner.storage import loading
 from tuner.storage.database import Database
-from tuner.storage.rows import trial_of
 
 MAX_SINGLE = 500
-"""With more changed trials than this, the curves of all are fetched: databases take only so many names in a query."""
+"""With more changed trials than this, all are fetched: databases take only so many names in a query."""
 
 
 class FollowedStudy:
@@ -27,7 +24,8 @@ class FollowedStudy:
 
     def __init__(self, database: Database, name: str) -> None:
         self._database, self._name = database, name
-        self._trials: dict[int, tuple[Row[Any], TrialRecord]] = {}
+        self._states: dict[int, tuple[Any, ...]] = {}
+        self._records: dict[int, TrialRecord] = {}
         self._curves: dict[int, Mapping[tuple[str, str], Curve]] = {}
 
     def load(self) -> StudyRecord:
@@ -37,22 +35,15 @@ class FollowedStudy:
             StudyError: if there is none of that name.
         """
         with self._database.read() as connection:
-            rows = loading.fetch(connection, self._name, with_curves=False)
-            changed = [row.id for row in rows.trials if self._is_new(row)]
+            states = loading.fetch_states(connection, self._name)
+            changed = [state[0] for state in states if self._states.get(state[0]) != state]
             only = changed if len(changed) <= MAX_SINGLE else None
+            rows = loading.fetch(connection, self._name, with_curves=False, only_trials=only)
             evals = loading.fetch_evals(connection, rows.study.id, only=only) if changed else ()
         for trial in changed:
-            self._trials.pop(trial, None)
             self._curves.pop(trial, None)
         self._curves |= loading.curves_of(evals)
-        record = loading.build(rows, trial=self._record)
+        self._records |= {record.trial: record for record in loading.records_of(rows)}
+        self._states = {state[0]: state for state in states}
+        record = loading.build(rows, [self._records[trial] for trial in self._states])
         return replace(record, curves=MappingProxyType(dict(self._curves)))
-
-    def _is_new(self, row: Row[Any]) -> bool:
-        known = self._trials.get(row.id)
-        return known is None or known[0] != row
-
-    def _record(self, row: Row[Any], phase: str) -> TrialRecord:
-        if row.id not in self._trials:
-            self._trials[row.id] = row, trial_of(row, phase)
-        return self._trials[row.id][1]

@@ -7,19 +7,19 @@ writers up as briefly as they can.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
 
 from tuner.records import Curve, Decision, PhaseRecord, StudyRecord, TrialRecord
 from tuner.storage.rows import plan_of, trial_of
 from tuner.storage.studies import answer_of, find
-from tuner.storage.tables import decisions, evals, numerics, phases, trials
+from tuner.storage.tables import decisions, evals, numerics, phases, studies, trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +34,22 @@ class StudyRows:
     numerics: Sequence[tuple[int, str]]
 
 
-def fetch(connection: Connection, name: str, *, with_curves: bool) -> StudyRows:
+def fetch(
+    connection: Connection, name: str, *, with_curves: bool, only_trials: Sequence[int] | None = None
+) -> StudyRows:
     """The rows of a study; `evals` are (trial, split, metric, step, value) in that order.
 
     Raises:
         StudyError: if there is no such study.
     """
     study = find(connection, name)
+    own = trials.c.study_id == study.id
+    if only_trials is not None:
+        own &= trials.c.id.in_(only_trials)
     return StudyRows(
         study=study,
         phases=connection.execute(select(phases).where(phases.c.study_id == study.id).order_by(phases.c.ordinal)).all(),
-        trials=connection.execute(select(trials).where(trials.c.study_id == study.id).order_by(trials.c.number)).all(),
+        trials=connection.execute(select(trials).where(own).order_by(trials.c.number)).all(),
         decisions=connection.execute(
             select(decisions).where(decisions.c.study_id == study.id).order_by(decisions.c.ordinal)
         ).all(),
@@ -53,12 +58,29 @@ def fetch(connection: Connection, name: str, *, with_curves: bool) -> StudyRows:
     )
 
 
-def build(rows: StudyRows, *, trial: Callable[[Row[Any], str], TrialRecord] = trial_of) -> StudyRecord:
-    """The record of a study; `trial` makes that of a trial from its row and its phase's name."""
+def fetch_states(connection: Connection, name: str) -> Sequence[tuple[Any, ...]]:
+    """Of each trial of a study its id and all that may change of it, in the order of their numbers.
+
+    Without the two columns that are written once, which hold most of a row; as the driver's own tuples, for they are
+    only compared.
+    """
+    study = select(studies.c.id).where(studies.c.name == name).scalar_subquery()
+    changing = [column for column in trials.c if column.name not in ("id", "params", "spec")]
+    statement = select(trials.c.id, *changing).where(trials.c.study_id == study).order_by(trials.c.number)
+    return _tuples(connection, statement)
+
+
+def records_of(rows: StudyRows) -> list[TrialRecord]:
+    """The records of the trials among the rows."""
     names = {phase.id: phase.name for phase in rows.phases}
-    by_phase: dict[int, list[Any]] = {phase.id: [] for phase in rows.phases}
-    for row in rows.trials:
-        by_phase[row.phase_id].append(trial(row, names[row.phase_id]))
+    return [trial_of(row, names[row.phase_id]) for row in rows.trials]
+
+
+def build(rows: StudyRows, records: Sequence[TrialRecord] | None = None) -> StudyRecord:
+    """The record of a study; of its trials those given, or those of the rows."""
+    by_phase: dict[str, list[TrialRecord]] = {phase.name: [] for phase in rows.phases}
+    for trial in records_of(rows) if records is None else records:
+        by_phase[trial.phase].append(trial)
     return StudyRecord(
         name=rows.study.name,
         state=rows.study.state,
@@ -67,7 +89,7 @@ def build(rows: StudyRows, *, trial: Callable[[Row[Any], str], TrialRecord] = tr
         phases=tuple(
             PhaseRecord(
                 plan=plan_of(phase.plan),
-                trials=tuple(by_phase[phase.id]),
+                trials=tuple(by_phase[phase.name]),
                 is_closed=phase.is_closed,
                 verdict=phase.verdict,
                 reason=phase.reason,
@@ -90,7 +112,8 @@ def _fetch_numerics(connection: Connection, study: int) -> Sequence[tuple[int, s
 
 def _sharing(segments: Sequence[tuple[int, str]]) -> str:
     is_mixed = len({trial for trial, _ in segments}) < len(segments)
-    is_exact = all(json.loads(segment).get("deterministic_algorithms", True) for _, segment in segments)
+    distinct = {segment for _, segment in segments}
+    is_exact = all(json.loads(segment).get("deterministic_algorithms", True) for segment in distinct)
     return "exact" if is_exact and not is_mixed else "statistical"
 
 
@@ -104,11 +127,14 @@ def fetch_evals(
         .where(evals.c.trial_id.in_(own if only is None else only))
         .order_by(evals.c.trial_id, evals.c.split, evals.c.metric, evals.c.global_step)
     )
-    # The driver's own tuples: a million rows cost half as much as SQLAlchemy's, and no column needs conversion.
+    return _tuples(connection, statement)
+
+
+def _tuples(connection: Connection, statement: Select[Any]) -> Sequence[Any]:
+    """Rows as the driver's own tuples: a million cost half as much as SQLAlchemy's. For columns without conversion."""
     cursor = connection.execute(statement).cursor
     assert cursor is not None
-    fetched: Sequence[tuple[int, str, str, int, float]] = cursor.fetchall()
-    return fetched
+    return cursor.fetchall()
 
 
 def curves_of(
