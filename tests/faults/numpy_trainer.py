@@ -44,11 +44,17 @@ METRICS = ("loss", "perplexity")
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Weights as they were after so many updates."""
+    """A state, or weights alone, as they were after so many updates; each update makes new arrays."""
 
     global_step: int
-    weights: Vector
-    kind: str = "weights"
+    state: dict[str, Vector]
+    kind: str
+    recipe_key: str
+
+    def save(self, path: Path) -> SavedFile:
+        data = save(self.state, metadata={"facts": json.dumps([self.kind, self.global_step, self.recipe_key])})
+        digest = digest_of(self.state["weights"])
+        return SavedFile(path=path, sha256=write_durably(path, data), weights_digest=digest, size_bytes=len(data))
 
 
 class ToyRun:
@@ -91,18 +97,18 @@ class ToyRun:
     def weights_digest(self) -> str:
         return digest_of(self._weights)
 
+    def copy_full(self) -> Copied:
+        own = {"weights": self._weights, "velocity": self._velocity, "norm": np.array([self._norm])}
+        return self._copied(own | self._averages, "full")
+
     def copy_weights(self) -> Copied:
-        return Copied(self.global_step, self._weights)
+        return self._copied({"weights": self._weights}, "weights")
 
     def copy_averaged(self, horizon: int) -> Copied:
-        return Copied(self.global_step, self._averages[str(horizon)], kind="averaged")
+        return self._copied({"weights": self._averages[str(horizon)]}, "averaged")
 
     def save_full(self, path: Path) -> SavedFile:
-        state = {"weights": self._weights, "velocity": self._velocity, "norm": np.array([self._norm])}
-        return self._save(path, state | self._averages, global_step=self.global_step, kind="full")
-
-    def save_weights(self, path: Path, weights: Copied) -> SavedFile:
-        return self._save(path, {"weights": weights.weights}, global_step=weights.global_step, kind=weights.kind)
+        return self.copy_full().save(path)
 
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         state, (kind, step, key) = read_toy(path, sha256)
@@ -112,11 +118,8 @@ class ToyRun:
         self._averages = {horizon: state[horizon] for horizon in self._averages}
         self.global_step = step
 
-    def _save(self, path: Path, state: dict[str, Vector], *, global_step: int, kind: str) -> SavedFile:
-        facts = json.dumps([kind, global_step, self._key_at(global_step)])
-        data = save(state, metadata={"facts": facts})
-        sha256 = write_durably(path, data)
-        return SavedFile(path=path, sha256=sha256, weights_digest=digest_of(state["weights"]), size_bytes=len(data))
+    def _copied(self, state: dict[str, Vector], kind: str) -> Copied:
+        return Copied(self.global_step, state, kind, self._key_at(self.global_step))
 
 
 def read_toy(path: Path, sha256: str | None) -> tuple[dict[str, Vector], tuple[str, int, str]]:

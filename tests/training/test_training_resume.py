@@ -144,3 +144,15 @@ def test_equal_states_are_equal_files_and_leave_nothing_beside_them(tmp_path):
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == [file.path.name for file in saved]
     assert saved[0].size_bytes == saved[0].path.stat().st_size
     assert saved[0].weights_digest == run.weights_digest() == run.save_weights(tmp_path / "w").weights_digest
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_copy_is_the_file_of_its_step_whenever_it_is_written(tmp_path, precision):
+    run = advance(run_of(Ragged(), precision=precision), 4)
+    then = [run.save_full(tmp_path / "then"), run.save_weights(tmp_path / "then-weights")]
+    copies = [run.copy_full(), run.copy_weights()]
+    advance(run, 12)
+    later = [copy.save(tmp_path / f"later-{number}") for number, copy in enumerate(copies)]
+    assert [file.sha256 for file in later] == [file.sha256 for file in then]
+    assert [file.weights_digest for file in later] == [file.weights_digest for file in then]
+    assert run.save_full(tmp_path / "now").sha256 != later[0].sha256

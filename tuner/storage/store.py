@@ -283,8 +283,8 @@ class Store:
     ) -> None:
         """Store that durable files exist, and drop what they make superfluous; after the evaluation of their steps.
 
-        `keep_steps` are the steps whose full state stays: planned forks and the last; beside them the newest
-        `save_total_limit` states stay.
+        `progress` is of when the state was copied; later evaluations may be stored by now, and stay. `keep_steps` are
+        the steps whose full state stays: planned forks and the last; beside them the newest `save_total_limit` stay.
         """
         with self._database.write("add_checkpoint") as connection:
             row = leases.fence(connection, lease)
@@ -308,7 +308,8 @@ class Store:
                 num_newest=save_total_limit,
                 measured=endings.objective_of(connection, row.id),
             )
-            _advance(connection, lease, progress)
+            if progress.to_step >= row.last_step:
+                _advance(connection, lease, progress)
         self._unlink(gone)
 
     def pause_trial(self, lease: Lease, *, progress: Progress) -> None:

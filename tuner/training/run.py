@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,7 +23,6 @@ from tuner.training.checkpoint import (
     digest_of,
     read_checkpoint,
     weight_tensors,
-    write_checkpoint,
 )
 from tuner.training.durable import CheckpointMismatch, SavedFile
 from tuner.training.evaluation import evaluate, on_device, seed_everything, seed_torch
@@ -35,21 +34,13 @@ from tuner.training.order import DataOrder
 from tuner.training.precision import autocast, gradient_scaler, usable_device
 from tuner.training.recipe import RecipeKeys, static_digest
 from tuner.training.schedule import learning_rates
+from tuner.training.snapshot import Snapshot
 from tuner.workloads.interface import Batch, Workload
 from tuner.workloads.permutation import mix
 
 INITIAL_WEIGHTS, _BATCH, _FORWARD = 0, 1, 2
 _OPTIMIZER = "optimizer."
 _NORMS = "updates.grad_norms"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsCopy:
-    """Weights by name as they were after `global_step` updates; of an average, over `horizon` updates."""
-
-    global_step: int
-    tensors: Mapping[str, torch.Tensor]
-    horizon: int | None = None
 
 
 class TrainingRun:
@@ -177,35 +168,26 @@ class TrainingRun:
     def weights_digest(self) -> str:
         return digest_of(self._weights)
 
-    def save_full(self, path: Path) -> SavedFile:
-        """Everything that a run needs to go on from here."""
-        tensors = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
-        tensors |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
-        tensors |= self._averages.tensors()
-        tensors[_NORMS] = self._norms.window
-        facts = {
-            "num_skipped_updates": self.num_skipped_updates,
-            "is_finite": self.is_finite(),
-            "scaler": None if self._scaler is None else self._scaler.state_dict(),
-        }
-        return self._save(path, tensors, {"kind": "full", **facts})
+    def copy_full(self) -> Snapshot:
+        """Everything that a run needs to go on from here, on the CPU."""
+        return self._full().copied()
 
-    def copy_weights(self) -> WeightsCopy:
-        """The weights as they are now, on the CPU, for a `save_weights` at a later step."""
-        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._weights.items()}
-        return WeightsCopy(global_step=self.global_step, tensors=tensors)
+    def copy_weights(self) -> Snapshot:
+        """The weights as they are now, on the CPU: enough to score or export them."""
+        return self._weights_now({"kind": "weights"}).copied()
 
-    def copy_averaged(self, horizon: int) -> WeightsCopy:
-        """The averaged weights as they are now, with the run's own buffers, as `copy_weights` gives its own."""
+    def copy_averaged(self, horizon: int) -> Snapshot:
+        """The averaged weights as they are now, with the run's own buffers."""
         with self._averages.in_place(horizon):
-            return replace(self.copy_weights(), horizon=horizon)
+            return self._weights_now({"kind": "averaged", "horizon": horizon}).copied()
 
-    def save_weights(self, path: Path, weights: WeightsCopy | None = None) -> SavedFile:
-        """The weights only, as they are now or as they were copied: enough to score or export them."""
-        copy = WeightsCopy(global_step=self.global_step, tensors=self._weights) if weights is None else weights
-        tensors = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in copy.tensors.items()}
-        kind = {"kind": "weights"} if copy.horizon is None else {"kind": "averaged", "horizon": copy.horizon}
-        return self._save(path, tensors, {**kind, "global_step": copy.global_step})
+    def save_full(self, path: Path) -> SavedFile:
+        """Write the full state as it is now."""
+        return self._full().save(path)
+
+    def save_weights(self, path: Path) -> SavedFile:
+        """Write the weights as they are now."""
+        return self._weights_now({"kind": "weights"}).save(path)
 
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         """Go on from a full-state file of this run or of one with the same recipe up to there.
@@ -265,11 +247,25 @@ class TrainingRun:
         self._scaler.step(self._optimizer)
         self._scaler.update()
 
-    def _save(self, path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> SavedFile:
-        step = facts.setdefault("global_step", self.global_step)
-        sha256, size = write_checkpoint(path, tensors, {**facts, "recipe_key": self._keys.key_at(step)})
-        weights = {name.removeprefix(MODEL_PREFIX): t for name, t in tensors.items() if name.startswith(MODEL_PREFIX)}
-        return SavedFile(path=path, sha256=sha256, weights_digest=digest_of(weights), size_bytes=size)
+    def _full(self) -> Snapshot:
+        tensors = {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
+        tensors |= self._averages.tensors()
+        tensors[_NORMS] = self._norms.window
+        facts = {
+            "kind": "full",
+            "num_skipped_updates": self.num_skipped_updates,
+            "is_finite": self.is_finite(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+        }
+        return self._weights_now(facts, tensors)
+
+    def _weights_now(
+        self, facts: dict[str, Any], others: Mapping[str, torch.Tensor] = MappingProxyType({})
+    ) -> Snapshot:
+        """The live weights, with other tensors beside them."""
+        weights = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
+        facts = {**facts, "recipe_key": self.recipe_key()}
+        return Snapshot(global_step=self.global_step, tensors={**weights, **others}, facts=facts)
 
     def _require_ours(self, path: Path, facts: dict[str, Any]) -> None:
         if facts["kind"] != "full":

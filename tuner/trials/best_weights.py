@@ -53,9 +53,10 @@ def _written_again(
     run, begun = trained
     path = bench.store.paths.resolve(lost.path)
     if lost.kind == "full":
-        saved = run.save_full(path)
+        copied = run.copy_full()
     else:
-        saved = run.save_weights(path, run.copy_weights() if horizon is None else run.copy_averaged(horizon))
+        copied = run.copy_weights() if horizon is None else run.copy_averaged(horizon)
+    saved = copied.save(path)
     if saved.sha256 != lost.sha256:
         path.unlink()
         bench.on_warning(f"{told}; training from step {begun} gave other weights, so that there are none of that step")

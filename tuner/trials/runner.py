@@ -1,14 +1,14 @@
 """One claimed trial, from its lease to its outcome: the only place where training meets storage.
 
 The runner tells and never trains. Order of writes (D5): an evaluation commits at once; a checkpoint is a durable file
-before it is a row.
+before it is a row, both written while training goes on; whatever ends an attempt waits for them.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,8 @@ from tuner.training.durable import CheckpointDamaged, set_aside
 from tuner.training.loop import CheckpointDue, Evaluated, Interrupted, NonFinite, train
 from tuner.training.memory import OutOfMemory, free_memory
 from tuner.training.schedule import kept_steps
-from tuner.trials.bench import Bench, Monitor, Weights
+from tuner.trials.bench import Bench, Copied, Monitor
+from tuner.trials.checkpoint_writer import CheckpointWriter
 from tuner.trials.heartbeat import Heartbeat
 
 Ending = Literal["ended", "paused", "released"]
@@ -77,11 +78,16 @@ class _Attempt:
         self._run = self._prepared.run
         self._curves: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
         self._saving_seconds = self._setup_seconds = 0.0
-        self._best_weights: dict[CheckpointKind, Weights] = {}
+        self._best_weights: dict[CheckpointKind, Copied] = {}
+        self._writer = CheckpointWriter()
         self._saved_full_at = -1
         self._keep = kept_steps(self._spec)
 
     def carry_out(self) -> Ending:
+        with self._writer:
+            return self._carry_out()
+
+    def _carry_out(self) -> Ending:
         start = self._begin()
         # What the stored curve already says: a worker may have died between its last checkpoint and its outcome.
         outcome = self._judge(start.from_step)
@@ -208,6 +214,7 @@ class _Attempt:
     def _reach_target(self) -> Ending:
         if not self._plan.is_sweep:
             return self._end(Outcome("complete"))
+        self._wait_for_files()
         # A rung of the sweep: the protocol decides whether this rate goes on.
         self._store.patience.work(lambda: self._store.pause_trial(self._claim.lease, progress=self._progress()))
         return "paused"
@@ -216,6 +223,7 @@ class _Attempt:
         if outcome.kind == "complete" and self._saved_full_at != self._run.global_step:
             self._save()
         digest = None if outcome.kind == "stopped" else self._run.weights_digest()
+        self._wait_for_files()
         self._store.patience.work(
             lambda: self._store.end_trial(self._claim.lease, outcome, weights_digest=digest, progress=self._progress())
         )
@@ -226,8 +234,11 @@ class _Attempt:
             raise LeaseLost(f"trial {self._trial.trial}: another worker took over")
         if self._run.global_step not in (0, self._saved_full_at):
             self._save()
+        self._wait_for_files()
         self._store.release(self._claim.lease)
         return "released"
+
+    # ------------------------------------------------------------ files
 
     def _save(self) -> None:
         """The full state at this step, and the best weights that no file holds yet.
@@ -235,27 +246,32 @@ class _Attempt:
         Best weights wait in memory for the next checkpoint: a resume starts there and drops whatever came after.
         """
         with self._saving():
-            self._store.patience.work(self._save_files)
+            self._writer.wait()  # Before the copy: never three states in memory.
+            files: dict[CheckpointKind, Copied] = {**self._best_weights, "full": self._run.copy_full()}
+            progress = self._progress()
+            self._writer.begin(lambda: self._store.patience.work(lambda: self._write(files, progress)))
         self._best_weights, self._saved_full_at = {}, self._run.global_step
 
-    def _save_files(self) -> None:
-        files = [self._write(kind, weights) for kind, weights in self._best_weights.items()]
-        files.append(self._write("full", None))
+    def _wait_for_files(self) -> None:
+        with self._saving():
+            self._writer.wait()
+
+    def _write(self, files: Mapping[CheckpointKind, Copied], progress: Progress) -> None:
+        """In the writer's thread: files first, then their rows."""
         self._store.add_checkpoint(
             self._claim.lease,
-            *files,
+            *(self._written(kind, copied) for kind, copied in files.items()),
             keep_steps=self._keep,
             save_total_limit=self._prepared.execution.save_total_limit,
-            progress=self._progress(),
+            progress=progress,
         )
 
-    def _write(self, kind: CheckpointKind, weights: Weights | None) -> NewCheckpoint:
-        step = self._run.global_step if weights is None else weights.global_step
-        paths = self._store.paths
+    def _written(self, kind: CheckpointKind, copied: Copied) -> NewCheckpoint:
+        step, paths = copied.global_step, self._store.paths
         path = paths.checkpoint(
             self._claim.study, self._trial.trial, global_step=step, kind=kind, epoch=self._claim.lease.epoch
         )
-        saved = self._run.save_full(path) if weights is None else self._run.save_weights(path, weights)
+        saved = copied.save(path)
         return NewCheckpoint(
             global_step=step,
             kind=kind,
@@ -269,7 +285,7 @@ class _Attempt:
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
-        """Counts what files and commits cost, whichever of them waits for the disk."""
+        """Counts what training waits for files and commits."""
         began = time.perf_counter()
         try:
             yield
