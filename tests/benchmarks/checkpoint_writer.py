@@ -46,7 +46,7 @@ WAYS: dict[str, Save] = {"none": no_save, "beside": beside, "in line": in_line}
 
 
 def seconds(run: TrainingRun, save: Save, folder: Path, *, updates: int, every: int) -> tuple[float, float]:
-    """Wall clock of some updates, and what of it training waited for files; a file takes the place of the one before."""
+    """Wall clock of some updates, and what of it training waited for files; each file replaces the one before."""
     began, waited, start = time.perf_counter(), 0.0, run.global_step
     with CheckpointWriter() as writer:
         due = range(start + every, start + updates + 1, every)

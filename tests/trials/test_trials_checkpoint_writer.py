@@ -72,9 +72,7 @@ def test_a_checkpoint_that_is_late_takes_nothing_back(home: Path, monkeypatch: p
     assert steps[0] == 9, "the state of step 6 got its row after the evaluation of step 9"
 
 
-def test_an_interrupted_trial_has_its_checkpoint_before_it_is_left(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_trial_has_its_checkpoint_before_it_is_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk, study = SlowDisk(monkeypatch), Study(home)
     letting_go = threading.Timer(0.2, disk.goes_on.set)
     letting_go.start()
@@ -124,9 +122,13 @@ def test_what_ends_a_block_is_told_and_not_what_was_under_way() -> None:
         finished.append(True)
         raise OSError("hidden")
 
-    with pytest.raises(KeyError, match="shown"), CheckpointWriter() as writer:
-        writer.begin(fails)
-        raise KeyError("shown")
+    def block() -> None:
+        with CheckpointWriter() as writer:
+            writer.begin(fails)
+            raise KeyError("shown")
+
+    with pytest.raises(KeyError, match="shown"):
+        block()
     assert finished == [True], "it was waited for all the same"
 
 

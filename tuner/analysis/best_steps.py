@@ -43,23 +43,29 @@ def noise(curve: Curve) -> float:
     From the median absolute deviation of second differences: a trend that is locally a line leaves none, and a few
     steep steps at the start do not move a median. Independent noise of variance v gives second differences of 6 v.
     """
+    return _noise(values_of(curve))
+
+
+def _noise(values: NDArray[np.float64]) -> float:
     import numpy as np  # a tenth of a second, and `tuner check` measures nothing
 
-    if len(curve) < 4:
+    if len(values) < 4:
         return 0.0
-    bends = np.diff(_values(curve), n=2)
+    bends = np.diff(values, n=2)
     spread = float(np.median(np.abs(bends - np.median(bends))))
     return 1.4826 * spread / float(np.sqrt(6.0))
 
 
 def best_mean(curve: Curve, direction: Direction) -> float | None:
     """The best mean of `MEAN_WINDOW` successive evaluations (of all, if fewer): ranks trials despite noise."""
+    return _best_mean(values_of(curve), direction) if curve else None
+
+
+def _best_mean(values: NDArray[np.float64], direction: Direction) -> float:
     import numpy as np
 
-    if not curve:
-        return None
-    window = min(MEAN_WINDOW, len(curve))
-    means = np.convolve(_values(curve), np.full(window, 1.0 / window), mode="valid")
+    window = min(MEAN_WINDOW, len(values))
+    means = np.convolve(values, np.full(window, 1.0 / window), mode="valid")
     return float(means.min() if direction == "minimize" else means.max())
 
 
@@ -68,13 +74,13 @@ def first_good_step(curve: Curve, direction: Direction) -> int | None:
 
     Never later than the best step: the best evaluation is at least as good as any mean. None for an empty curve.
     """
-    reference = best_mean(curve, direction)
     top = best(curve, direction)
-    if reference is None or top is None:
+    if top is None:
         return None
-    sign = sign_of(direction)
-    limit = sign * reference + NUM_DEVIATIONS * noise(curve)
-    return next((step for step, value in curve if sign * value <= limit), top[0])
+    sign, values = sign_of(direction), values_of(curve)
+    limit = sign * _best_mean(values, direction) + NUM_DEVIATIONS * _noise(values)
+    good = sign * values <= limit
+    return curve[int(good.argmax())][0] if good.any() else top[0]
 
 
 def in_first_tenth(step: int, max_train_steps: int) -> bool:
@@ -125,7 +131,8 @@ def sign_of(direction: Direction) -> float:
     return 1.0 if direction == "minimize" else -1.0
 
 
-def _values(curve: Curve) -> NDArray[np.float64]:
+def values_of(curve: Curve) -> NDArray[np.float64]:
+    """The values of a curve, in the order of their steps."""
     import numpy as np
 
-    return np.array([value for _, value in curve], dtype=np.float64)
+    return np.fromiter(map(itemgetter(1), curve), np.float64, len(curve))

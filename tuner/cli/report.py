@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -33,21 +36,32 @@ def report_command(
     from tuner.cli.reading import load_study_record, opened_store
     from tuner.config.canonical import config_from_json
 
-    with opened_store(home, storage) as store:
-        study, row = load_study_record(store, name, with_curves=True), store.study(name)
-        bill, times = store.bill(name), store.decision_times(name)
-    note(f"drawing the report of {len(study.trials())} trials ...")
-    from tuner.report.build import build_report
+    with _no_collections():
+        with opened_store(home, storage) as store:
+            study, row = load_study_record(store, name, with_curves=True), store.study(name)
+            bill, times = store.bill(name), store.decision_times(name)
+        note(f"drawing the report of {len(study.trials())} trials ...")
+        from tuner.report.build import build_report
 
-    written = build_report(
-        study,
-        config_from_json(row.config),
-        bill=bill,
-        out=out if out is not None else default_folder(name),
-        command=row.command,
-        decision_times=times,
-    )
+        written = build_report(
+            study,
+            config_from_json(row.config),
+            bill=bill,
+            out=out if out is not None else default_folder(name),
+            command=row.command,
+            decision_times=times,
+        )
     print(plain(str(written.page)))
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """A large study is millions of tuples, none of them in a cycle: looking for cycles took a sixth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def default_folder(name: str) -> Path:

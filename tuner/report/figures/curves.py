@@ -13,6 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tuner.analysis.best_steps import values_of
 from tuner.records import Curve, Direction
 from tuner.report.canvas import CYCLE, GREY, INK, MUTED, RED, label_lines, new_figure, step_axis, styled
 
@@ -85,11 +86,12 @@ def value_range(curves: Sequence[Curve], direction: Direction) -> tuple[float, f
 
     What is best is never cut, however far it lies from the others.
     """
-    values = np.array([value for curve in curves for _, value in curve], dtype=np.float64)
-    if not len(values):
+    each = [values_of(curve) for curve in curves if curve]
+    if not each:
         return 0.0, 1.0
+    values = np.concatenate(each)
     low, high = float(np.quantile(values, 0.01)), float(np.quantile(values, 0.97))
-    bests = [f(value for _, value in curve) for curve in curves if curve for f in (min, max)]
+    bests = [float(bound) for own in each for bound in (own.min(), own.max())]
     inner = [value for value in bests if low - (high - low) <= value <= high + 0.35 * (high - low)]
     low, high = min([low, *inner]), max([high, *inner])
     if direction == "minimize":
