@@ -10,6 +10,7 @@ import pytest
 from synthetic import Lab, World, config_of, trained
 
 from tuner.analysis.frontier import frontier, value_at
+from tuner.protocol.frontier import _told
 from tuner.records import Conclude, RunSpec
 from tuner.training.recipe import RecipeKeys
 from tuner.training.schedule import shared_prefix
@@ -113,6 +114,15 @@ def test_the_knee_is_where_the_gain_ends(lab: Lab) -> None:
     # The plateau stops to gain at 900: the first budget that reaches it is the knee.
     assert knee == min(budget for budget in budgets if budget >= 900)
     assert f"{knee:,} steps is the smallest budget within one seed deviation" in decision.reason
+    assert "a still smaller one may do" not in decision.reason
+
+
+def test_a_knee_at_the_smallest_budget_measured_is_told_as_such() -> None:
+    found = frontier({1e-3: {300: [1.01, 0.99], 600: [0.99, 0.98]}}, "minimize", deviation=0.05)
+    _, reason = _told(found, "loss")
+    assert found.knee == 300
+    assert "300 steps is the smallest budget within one seed deviation" in reason
+    assert "the smallest that was measured: a still smaller one may do (`tuner frontier --budgets`)" in reason
 
 
 def test_it_does_not_depend_on_who_finished_first() -> None:
