@@ -184,7 +184,7 @@ def trained_alone(spec: RunSpec, bench: TorchBench, folder: Path) -> tuple[Any, 
     for event in train(run, until=spec.max_train_steps, eval_steps=frozenset(spec.eval_steps()), checkpoint_steps=()):
         assert isinstance(event, Evaluated)
         curve.extend(event.evaluations)
-    state = run.save_full(folder / f"{spec.max_train_steps}.safetensors")
+    state = run.copy_full().save(folder / f"{spec.max_train_steps}.safetensors")
     return run.global_step, run.weights_digest(), state.sha256, in_order(curve)
 
 

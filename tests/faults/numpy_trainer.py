@@ -107,9 +107,6 @@ class ToyRun:
     def copy_averaged(self, horizon: int) -> Copied:
         return self._copied({"weights": self._averages[str(horizon)]}, "averaged")
 
-    def save_full(self, path: Path) -> SavedFile:
-        return self.copy_full().save(path)
-
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         state, (kind, step, key) = read_toy(path, sha256)
         if kind != "full" or step > self._spec.max_train_steps or key != self._key_at(step):

@@ -8,14 +8,10 @@ import pytest
 from campaign import Campaign
 from kill_faults import CAMPAIGNS
 
+pytestmark = pytest.mark.slow
+
 CASES = [
-    pytest.param(
-        campaign,
-        seed,
-        id=f"{campaign.name}-{seed}",
-        # The very first is done by every run of the tests.
-        marks=[] if campaign is CAMPAIGNS[0] and seed == 0 else pytest.mark.slow,
-    )
+    pytest.param(campaign, seed, id=f"{campaign.name}-{seed}")
     for campaign in CAMPAIGNS
     for seed in range(campaign.num_ci)
 ]

@@ -100,21 +100,21 @@ def test_a_resumed_or_forked_run_has_the_averages_of_the_whole_one(tmp_path):
     whole = averaged_run(workload)
     rows = [row for row in measured(whole, until=20) if row.global_step > 8]
     trunk = advance(averaged_run(workload, max_train_steps=90), 8)
-    trunk.save_full(tmp_path / "trunk.safetensors")
+    trunk.copy_full().save(tmp_path / "trunk.safetensors")
     resumed = averaged_run(workload)
     resumed.load(tmp_path / "trunk.safetensors")
     assert measured(resumed, until=20) == rows
-    assert resumed.save_full(tmp_path / "a").sha256 == whole.save_full(tmp_path / "b").sha256
+    assert resumed.copy_full().save(tmp_path / "a").sha256 == whole.copy_full().save(tmp_path / "b").sha256
 
 
 def test_an_average_whose_past_a_file_lacks_is_not_measured_from_there(tmp_path):
-    advance(averaged_run(horizons=(20, 60)), 8).save_full(tmp_path / "other.safetensors")
-    advance(run_of(Ragged()), 8).save_full(tmp_path / "older.safetensors")
+    advance(averaged_run(horizons=(20, 60)), 8).copy_full().save(tmp_path / "other.safetensors")
+    advance(run_of(Ragged()), 8).copy_full().save(tmp_path / "older.safetensors")
     straight = advance(averaged_run(), 20)
     for name, known in (("other", (20,)), ("older", ())):
         run = averaged_run()
         run.load(tmp_path / f"{name}.safetensors")
-        advance(run, 20).save_full(tmp_path / "again.safetensors")
+        advance(run, 20).copy_full().save(tmp_path / "again.safetensors")
         tensors, _ = read_checkpoint(tmp_path / "again.safetensors")
         assert tuple(run.evaluate_averages()) == known
         assert {int(name.split(".")[1]) for name in tensors if name.startswith("averages.")} == set(known)

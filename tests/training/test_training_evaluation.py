@@ -99,7 +99,7 @@ def test_cadences_of_evaluation_and_checkpoints_change_no_weight(tmp_path, preci
     for evals, checkpoints in (((), ()), (range(1, 41), ()), ((7, 20), range(3, 40, 3))):
         run = run_of(workload, precision=precision)
         for _ in train(run, until=40, eval_steps=frozenset(evals), checkpoint_steps=frozenset(checkpoints)):
-            run.save_full(tmp_path / "any.safetensors")
+            run.copy_full().save(tmp_path / "any.safetensors")
         digests.add(run.weights_digest())
     assert len(digests) == 1
 
@@ -108,8 +108,8 @@ def test_saved_weights_score_as_the_run_did(tmp_path):
     workload = language_model(tmp_path)
     run = advance(run_of(workload, precision="bf16"), 10)
     expected = run.evaluate("test")
-    for save in (run.save_weights, run.save_full):
-        path = save(tmp_path / "any.safetensors").path
+    for copied in (run.copy_weights(), run.copy_full()):
+        path = copied.save(tmp_path / "any.safetensors").path
         found = score_weights(
             ScoredFile(path=path, precision="bf16"), workload, split="test", eval_spec=EVAL, execution=EXECUTION
         )
@@ -117,7 +117,7 @@ def test_saved_weights_score_as_the_run_did(tmp_path):
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
-    path = run_of(Ragged()).save_weights(tmp_path / "any.safetensors").path
+    path = run_of(Ragged()).copy_weights().save(tmp_path / "any.safetensors").path
     file = ScoredFile(path=path, precision="fp32")
     with pytest.raises(CheckpointMismatch, match="is of another model"):
         score_weights(file, language_model(tmp_path), split="test", eval_spec=EVAL, execution=EXECUTION)
@@ -125,7 +125,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
 
 def test_a_damaged_file_has_no_score(tmp_path):
     workload = language_model(tmp_path)
-    saved = run_of(workload).save_weights(tmp_path / "any.safetensors")
+    saved = run_of(workload).copy_weights().save(tmp_path / "any.safetensors")
     content = bytearray(saved.path.read_bytes())
     content[-5] ^= 1
     saved.path.write_bytes(content)

@@ -64,7 +64,7 @@ def rows_of(run):
 def test_a_resumed_run_tells_the_very_rows_of_one_that_was_not_interrupted(tmp_path, saved_at, precision):
     straight = rows(run_of(Ragged(), precision=precision))
     path = tmp_path / "between.safetensors"
-    advance(run_of(Ragged(), precision=precision), saved_at).save_full(path)
+    advance(run_of(Ragged(), precision=precision), saved_at).copy_full().save(path)
     resumed = run_of(Ragged(), precision=precision)
     resumed.load(path)
     assert rows(resumed) == [row for row in straight if row[0] > saved_at]
@@ -73,7 +73,7 @@ def test_a_resumed_run_tells_the_very_rows_of_one_that_was_not_interrupted(tmp_p
 def test_a_fork_with_another_cadence_tells_the_rows_of_its_own(tmp_path):
     donor, path = run_of(Ragged()), tmp_path / "trunk.safetensors"
     rows(donor, until=71, evals=(*range(5, 71, 5), 71))
-    donor.save_full(path)
+    donor.copy_full().save(path)
     fork = run_of(Ragged(), max_train_steps=150)
     fork.load(path)
     alone = rows(run_of(Ragged(), max_train_steps=150), until=150, evals=(50, 100, 150))
@@ -87,7 +87,7 @@ def test_evaluating_oftener_changes_no_row():
 
 def test_a_checkpoint_of_before_norms_were_kept_still_loads(tmp_path):
     run, path = advance(run_of(Ragged()), 20), tmp_path / "old.safetensors"
-    run.save_full(path)
+    run.copy_full().save(path)
     tensors = load_file(path)
     del tensors["updates.grad_norms"]
     facts = {"kind": "full", "global_step": 20, "recipe_key": run.recipe_key(), "num_skipped_updates": 0}

@@ -86,7 +86,7 @@ def test_it_is_found_at_the_same_step_whatever_was_saved_in_between(tmp_path):
     run = run_of(Breaking(at=3), precision="fp16")
     assert shown(events(run, checkpoints=(4,)))[-1] == ("NonFinite", 5)
     run = advance(run_of(Breaking(at=3), precision="fp16"), 4)
-    run.save_full(tmp_path / "four.safetensors")
+    run.copy_full().save(tmp_path / "four.safetensors")
     resumed = run_of(Breaking(), precision="fp16")
     resumed.load(tmp_path / "four.safetensors")
     assert events(resumed) == [NonFinite(global_step=5, what="training loss")]
@@ -145,7 +145,7 @@ def test_a_resumed_run_replaces_what_was_logged_beyond_its_checkpoint(tmp_path):
     run = run_of(Ragged())
     first = Monitor(run, tmp_path / "log", log_every_steps=5)
     for event in train(run, until=20, eval_steps=(), checkpoint_steps=(10,), monitor=first):
-        run.save_full(tmp_path / f"{event.global_step}.safetensors")
+        run.copy_full().save(tmp_path / f"{event.global_step}.safetensors")
     first.close()
     resumed = run_of(Ragged())
     resumed.load(tmp_path / "10.safetensors")

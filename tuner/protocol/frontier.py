@@ -188,7 +188,7 @@ def _told(found: Frontier, metric: str) -> tuple[str, str]:
             f"{steps(found.knee)} is the smallest budget within one seed deviation, {number(found.deviation or 0.0)}, "
             "of it"
         )
-        if found.knee == found.points[0].budget < found.best:
+        if found.knee == found.points[0].budget:
             told += ", and the smallest that was measured: a still smaller one may do (`tuner frontier --budgets`)"
         verdict = f"knee at {steps(found.knee)}"
     rates = {each.rate for each in found.points}

@@ -301,12 +301,9 @@ class Store:
                 )
             if any(file.kind == "full" for file in files):
                 connection.execute(update(trials).where(trials.c.id == row.id).values(num_deaths=0))
+            measured = endings.objective_of(connection, row.id)
             gone = checkpoints.retain(
-                connection,
-                row.id,
-                keep_steps=keep_steps,
-                num_newest=save_total_limit,
-                measured=endings.objective_of(connection, row.id),
+                connection, row.id, keep_steps=keep_steps, num_newest=save_total_limit, measured=measured
             )
             if progress.to_step >= row.last_step:
                 _advance(connection, lease, progress)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from tuner.training.checkpoint import (
     read_checkpoint,
     weight_tensors,
 )
-from tuner.training.durable import CheckpointMismatch, SavedFile
+from tuner.training.durable import CheckpointMismatch
 from tuner.training.evaluation import evaluate, on_device, seed_everything, seed_torch
 from tuner.training.gradient_norms import GradientNorms
 from tuner.training.memory import noticing_memory
@@ -169,25 +168,26 @@ class TrainingRun:
         return digest_of(self._weights)
 
     def copy_full(self) -> Snapshot:
-        """Everything that a run needs to go on from here, on the CPU."""
-        return self._full().copied()
+        """Everything that a run needs to go on from here."""
+        tensors = {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
+        tensors |= self._averages.tensors()
+        tensors[_NORMS] = self._norms.window
+        facts = {
+            "kind": "full",
+            "num_skipped_updates": self.num_skipped_updates,
+            "is_finite": self.is_finite(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+        }
+        return self._copied(tensors, facts)
 
     def copy_weights(self) -> Snapshot:
-        """The weights as they are now, on the CPU: enough to score or export them."""
-        return self._weights_now({"kind": "weights"}).copied()
+        """The weights as they are now: enough to score or export them."""
+        return self._copied({}, {"kind": "weights"})
 
     def copy_averaged(self, horizon: int) -> Snapshot:
         """The averaged weights as they are now, with the run's own buffers."""
         with self._averages.in_place(horizon):
-            return self._weights_now({"kind": "averaged", "horizon": horizon}).copied()
-
-    def save_full(self, path: Path) -> SavedFile:
-        """Write the full state as it is now."""
-        return self._full().save(path)
-
-    def save_weights(self, path: Path) -> SavedFile:
-        """Write the weights as they are now."""
-        return self._weights_now({"kind": "weights"}).save(path)
+            return self._copied({}, {"kind": "averaged", "horizon": horizon})
 
     def load(self, path: Path, *, sha256: str | None = None) -> None:
         """Go on from a full-state file of this run or of one with the same recipe up to there.
@@ -247,25 +247,14 @@ class TrainingRun:
         self._scaler.step(self._optimizer)
         self._scaler.update()
 
-    def _full(self) -> Snapshot:
-        tensors = {f"{_OPTIMIZER}{name}": tensor for name, tensor in self._state.items()}
-        tensors |= self._averages.tensors()
-        tensors[_NORMS] = self._norms.window
-        facts = {
-            "kind": "full",
-            "num_skipped_updates": self.num_skipped_updates,
-            "is_finite": self.is_finite(),
-            "scaler": None if self._scaler is None else self._scaler.state_dict(),
-        }
-        return self._weights_now(facts, tensors)
-
-    def _weights_now(
-        self, facts: dict[str, Any], others: Mapping[str, torch.Tensor] = MappingProxyType({})
-    ) -> Snapshot:
-        """The live weights, with other tensors beside them."""
-        weights = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()}
-        facts = {**facts, "recipe_key": self.recipe_key()}
-        return Snapshot(global_step=self.global_step, tensors={**weights, **others}, facts=facts)
+    def _copied(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> Snapshot:
+        """The weights, and other tensors beside them, on the CPU and apart from the live ones; waits for the device."""
+        live = {f"{MODEL_PREFIX}{name}": tensor for name, tensor in self._weights.items()} | dict(tensors)
+        return Snapshot(
+            global_step=self.global_step,
+            tensors={name: tensor.detach().to("cpu", copy=True) for name, tensor in live.items()},
+            facts={**facts, "recipe_key": self.recipe_key()},
+        )
 
     def _require_ours(self, path: Path, facts: dict[str, Any]) -> None:
         if facts["kind"] != "full":

@@ -21,18 +21,13 @@ class Snapshot:
     """A run, or its weights alone, as they were after `global_step` updates.
 
     Attributes:
-        tensors: by their names in a checkpoint file.
+        tensors: copies on the CPU, by their names in a checkpoint file.
         facts: the file's other contents.
     """
 
     global_step: int
     tensors: Mapping[str, torch.Tensor]
     facts: Mapping[str, Any]
-
-    def copied(self) -> Snapshot:
-        """The same on the CPU, apart from the live tensors; waits for the device."""
-        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.tensors.items()}
-        return Snapshot(global_step=self.global_step, tensors=tensors, facts=self.facts)
 
     def save(self, path: Path) -> SavedFile:
         """Write it durably.

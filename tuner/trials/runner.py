@@ -246,7 +246,7 @@ class _Attempt:
         Best weights wait in memory for the next checkpoint: a resume starts there and drops whatever came after.
         """
         with self._saving():
-            self._writer.wait()  # Before the copy: never three states in memory.
+            self._writer.wait()  # Before the copy: never two of them in memory.
             files: dict[CheckpointKind, Copied] = {**self._best_weights, "full": self._run.copy_full()}
             progress = self._progress()
             self._writer.begin(lambda: self._store.patience.work(lambda: self._write(files, progress)))
