@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from in_process import Study
 
 from tuner.errors import TryAgainLater
 from tuner.storage.store import Store
+from tuner.training.run import TrainingRun
 from tuner.training.snapshot import Snapshot
 from tuner.trials.checkpoint_writer import CheckpointWriter
 
@@ -28,48 +31,60 @@ class SlowDisk:
         def save(snapshot: Snapshot, path: Path) -> object:
             self.waits.set()
             assert self.goes_on.wait(PATIENTLY), "nobody let the disk go on"
+            time.sleep(0.2)  # Long enough for an evaluation, should it not wait.
             self.saved.append(snapshot.global_step)
             return whole(snapshot, path)
 
         monkeypatch.setattr(Snapshot, "save", save)
 
 
+def let_go_at(step: int, disk: SlowDisk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The disk goes on once an update has come so far; at which steps updates found it waiting."""
+    trained: list[int] = []
+    update = TrainingRun.update
+
+    def watched(run: TrainingRun) -> None:
+        update(run)
+        if disk.waits.is_set() and not disk.goes_on.is_set():
+            trained.append(run.global_step)
+        if run.global_step == step:
+            disk.goes_on.set()
+
+    monkeypatch.setattr(TrainingRun, "update", watched)
+    return trained
+
+
 def test_training_goes_on_while_a_checkpoint_is_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Study(home / "plain")
     plain.run()
     disk, study = SlowDisk(monkeypatch), Study(home / "slow")
-    seen: list[tuple[int, list[int]]] = []
-
-    def at(trial: int, step: int) -> None:
-        seen.append((step, list(disk.saved)))
-        if step == 9:
-            disk.goes_on.set()
-
-    study.bench.on_progress = at
+    trained = let_go_at(8, disk, monkeypatch)
     study.run()
-    # Checkpoints are due every 6 steps and evaluations every 3: the one at 6 was still being written at 9.
-    assert (9, []) in seen
+    # Checkpoints are due every 6 steps and evaluations every 3.
+    assert 8 in trained, "the one at 6 was still being written after the update to 8"
     assert disk.saved[-1] == 20
     assert study.results() == plain.results()
 
 
-def test_a_checkpoint_that_is_late_takes_nothing_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_come_in_the_order_of_their_steps(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk, study = SlowDisk(monkeypatch), Study(home)
-    steps: list[int] = []
-    stored = Store.add_checkpoint
+    let_go_at(8, disk, monkeypatch)
+    stored: list[tuple[str, int]] = []
 
-    def add_checkpoint(store: Store, *arguments: object, **more: object) -> None:
-        before = study.trials()[0].last_step
-        stored(store, *arguments, **more)  # type: ignore[arg-type]
-        after = study.trials()[0]
-        steps.append(before)
-        assert after.last_step >= before
-        assert after.steps_executed >= before
+    def note(name: str) -> None:
+        whole = getattr(Store, name)
 
-    monkeypatch.setattr(Store, "add_checkpoint", add_checkpoint)
-    study.bench.on_progress = lambda trial, step: disk.goes_on.set() if step == 9 else None
+        def noted(store: Store, *arguments: Any, **more: Any) -> None:
+            whole(store, *arguments, **more)
+            stored.append((name, more["progress"].to_step))
+
+        monkeypatch.setattr(Store, name, noted)
+
+    note("add_checkpoint")
+    note("record_evaluation")
     study.run()
-    assert steps[0] == 9, "the state of step 6 got its row after the evaluation of step 9"
+    assert ("add_checkpoint", 6) in stored
+    assert [step for _, step in stored] == sorted(step for _, step in stored)
 
 
 def test_an_interrupted_trial_has_its_checkpoint_before_it_is_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +98,7 @@ def test_an_interrupted_trial_has_its_checkpoint_before_it_is_left(home: Path, m
     assert bill["recomputed"] == 0, "it went on from where it was left"
 
 
-def test_a_full_disk_is_told_at_the_next_checkpoint(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_before_the_next_commit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Study(home)
 
     def full(snapshot: Snapshot, path: Path) -> object:
@@ -94,7 +109,7 @@ def test_a_full_disk_is_told_at_the_next_checkpoint(home: Path, monkeypatch: pyt
     study.bench.on_progress = lambda trial, step: seen.append(step)
     with pytest.raises(TryAgainLater, match="the disk is full"):
         study.step()
-    assert seen[-1] == 12, "the checkpoint at 6 failed, the one at 12 was not begun"
+    assert seen[-1] == 6, "the checkpoint at 6 failed, the evaluation at 9 was not stored"
 
 
 def test_one_write_at_a_time_and_its_error_is_told_once() -> None:

@@ -283,8 +283,8 @@ class Store:
     ) -> None:
         """Store that durable files exist, and drop what they make superfluous; after the evaluation of their steps.
 
-        `progress` is of when the state was copied; later evaluations may be stored by now, and stay. `keep_steps` are
-        the steps whose full state stays: planned forks and the last; beside them the newest `save_total_limit` stay.
+        `progress` is of when the state was copied: store no later evaluation before. `keep_steps` are the steps whose
+        full state stays: planned forks and the last; beside them the newest `save_total_limit` stay.
         """
         with self._database.write("add_checkpoint") as connection:
             row = leases.fence(connection, lease)
@@ -305,8 +305,7 @@ class Store:
             gone = checkpoints.retain(
                 connection, row.id, keep_steps=keep_steps, num_newest=save_total_limit, measured=measured
             )
-            if progress.to_step >= row.last_step:
-                _advance(connection, lease, progress)
+            _advance(connection, lease, progress)
         self._unlink(gone)
 
     def pause_trial(self, lease: Lease, *, progress: Progress) -> None:

@@ -1,7 +1,8 @@
 """One claimed trial, from its lease to its outcome: the only place where training meets storage.
 
 The runner tells and never trains. Order of writes (D5): an evaluation commits at once; a checkpoint is a durable file
-before it is a row, both written while training goes on; whatever ends an attempt waits for them.
+before it is a row, both written while training goes on. Rows come in the order of their steps: the next commit waits
+for them, so that a crash costs no committed step beyond a checkpoint interval.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ class _Attempt:
         return self._bench.monitor(self._prepared, folder, from_step=from_step)
 
     def _record(self, event: Evaluated) -> None:
+        self._wait_for_files()
         with self._saving():
             self._store.patience.work(
                 lambda: self._store.record_evaluation(
