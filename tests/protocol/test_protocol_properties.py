@@ -113,6 +113,7 @@ def test_no_result_depends_on_the_order_in_which_trials_finish(
     assert story(labs[0]) == story(labs[1]) == story(labs[2])
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 99), min_size=2, max_size=2))
 def test_no_kind_of_workload_depends_on_the_order_in_which_trials_finish(seed: int, orders: list[int]) -> None:
@@ -120,6 +121,7 @@ def test_no_kind_of_workload_depends_on_the_order_in_which_trials_finish(seed: i
     assert story(labs[0]) == story(labs[1])
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.integers(0, 10**6), ADJUST, st.lists(st.integers(0, 99), min_size=2, max_size=2))
 def test_no_list_of_rounds_depends_on_the_order_in_which_trials_finish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from matplotlib.axes import Axes
 from sample_studies import BILL, make_config, make_spec, quickstart_study
 
@@ -185,6 +186,7 @@ def test_an_answer_found_next_to_instability_carries_the_caveat() -> None:
     assert answer_caveats(make_config(), with_probe(study, is_stable=True)) == before
 
 
+@pytest.mark.slow
 def test_a_probe_is_drawn_step_by_step_and_told(tmp_path: Path) -> None:
     study = with_probe(quickstart_study(), is_stable=False)
     section = sections_of(study)["Instability"]
