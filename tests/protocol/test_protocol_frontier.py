@@ -157,6 +157,13 @@ def test_a_lower_rate_that_does_better_is_on_the_envelope() -> None:
     assert found.knee == 200
 
 
+def test_gains_are_told_between_budgets_that_lie_a_tenth_apart() -> None:
+    """Two neighbours 10 steps apart differ by 0.02 of luck, which would be a gain of 2 per 1,000 steps."""
+    values = {100: [1.0], 190: [0.9], 200: [0.88], 400: [0.8]}
+    gains = [point.gain_per_step for point in frontier({1e-3: values}, "minimize").points]
+    assert gains == [None, pytest.approx(0.1 / 90), pytest.approx(0.12 / 100), pytest.approx(0.08 / 200)]
+
+
 def test_values_between_budgets_are_interpolated_and_beyond_them_marked() -> None:
     found = frontier({1e-3: {100: [1.0], 200: [0.8], 400: [0.7]}}, "minimize")
     between, is_extrapolated = value_at(found, 283, "minimize") or (0.0, True)

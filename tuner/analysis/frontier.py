@@ -19,6 +19,9 @@ from tuner.records import Direction
 FURTHEST = 2
 """So many times the largest budget measured may be extrapolated to (ours)."""
 
+APART = 0.1
+"""Gains are told between budgets at least this share of the larger one apart: nearer ones differ by chance (ours)."""
+
 Values = Mapping[int, Sequence[float]]
 """Best values by budget: one for each seed."""
 
@@ -27,7 +30,8 @@ Values = Mapping[int, Sequence[float]]
 class BudgetPoint:
     """One budget. `rate` is the learning rate that did best there, by the mean over its seeds.
 
-    `gain_per_step` is what each step since the budget before gained, positive for better; None for the first.
+    `gain_per_step` is what each step gained since the nearest budget that is smaller by a tenth or more, positive for
+    better; None where there is none.
     """
 
     budget: int
@@ -68,10 +72,8 @@ def frontier(by_rate: Mapping[float, Values], direction: Direction, *, deviation
         means = {rate: fmean(budgets[budget]) for rate, budgets in by_rate.items() if budgets.get(budget)}
         # Ties go to the rate that was tuned: it comes first.
         rate = min(means, key=lambda rate: sign * means[rate])
-        gain = None
-        if points:
-            before = points[-1]
-            gain = round(sign * (before.value - means[rate]) / (budget - before.budget), 12)
+        before = next((point for point in reversed(points) if point.budget <= (1 - APART) * budget), None)
+        gain = None if before is None else round(sign * (before.value - means[rate]) / (budget - before.budget), 12)
         seeds = len(by_rate[rate][budget])
         points.append(BudgetPoint(budget=budget, value=means[rate], rate=rate, num_seeds=seeds, gain_per_step=gain))
     if not points:

@@ -16,7 +16,7 @@ from tuner.report.wording import number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierRow:
-    """One budget of the envelope; `gain` per 1,000 steps since the budget before, `hours` of one run of that length.
+    """One budget of the envelope; `gain` per 1,000 steps as in `BudgetPoint`, `hours` of one run of that length.
 
     `error` is how far the calibrating cooldowns lay from their proxies at most; None where the value is a real one.
     `real` is what the rate's real cooldown reached beside a proxy, where there was one.
