@@ -7,6 +7,7 @@ import pytest
 from tuner.cli import watching
 from tuner.engines import progress
 from tuner.engines.progress import Snapshot, Speedometer
+from tuner.records import EvalSpec, PhasePlan, PhaseRecord, StudyRecord
 
 
 @pytest.fixture
@@ -33,6 +34,21 @@ def test_speed_of_rare_evaluations_is_that_of_all_workers(clock: list[float]) ->
 def test_speed_of_frequent_evaluations_is_that_of_the_recent_past(clock: list[float]) -> None:
     slow_then_fast = [(float(n), 0, n if n < 100 else 100 + 10 * (n - 100)) for n in range(200)]
     assert speed_after(slow_then_fast, clock) == pytest.approx(10.0)
+
+
+def test_a_probe_is_what_runs_though_its_round_is_open_too(clock: list[float]) -> None:
+    rule = EvalSpec(metric="loss", direction="minimize", batch_size=16, num_train_examples=64)
+    sweep, first, probe = (
+        PhaseRecord(
+            plan=PhasePlan(name=name, kind=kind, max_train_steps=100, eval=rule), is_closed=name == "budget_sweep"
+        )
+        for name, kind in (("budget_sweep", "budget_sweep"), ("round_1", "round_1"), ("round_1.probe", "probe"))
+    )
+    told = []
+    for phases in ((sweep,), (sweep, first), (sweep, first, probe)):
+        said = Speedometer().snapshot(StudyRecord(name="s", state="running", phases=phases))
+        told.append(said and said.phase)
+    assert told == [None, "round_1", "round_1.probe"]
 
 
 def snapshot(speed: float) -> Snapshot:

@@ -52,8 +52,8 @@ class Speedometer:
         return is_new
 
     def snapshot(self, record: StudyRecord) -> Snapshot | None:
-        """The state of the open phase, or None when none is open."""
-        phase = next((phase for phase in record.phases if not phase.is_closed), None)
+        """The state of the open phase, or None when none is open; a probe is inside its round, which is open too."""
+        phase = next((phase for phase in reversed(record.phases) if not phase.is_closed), None)
         if phase is None:
             return None
         done = [self._step_of(trial) for trial in phase.trials]
