@@ -97,6 +97,12 @@ def test_few_evaluations_leave_it_undecided_and_say_what_would_decide() -> None:
     assert "at most 50" in check.reason
 
 
+def test_a_run_too_short_for_the_evaluations_is_told_no_cadence_that_it_cannot_have() -> None:
+    curves = {trial: tuple((step, 1.0 / step) for step in range(1, 16)) for trial in range(8)}
+    check = judge_budget(curves, 15, direction="minimize", eval_every_steps=1, adjust="none")
+    assert "15 evaluations are fewer than 20 (so short a run holds no more)" in check.reason
+
+
 def test_no_trial_at_all_is_undecided() -> None:
     check = judge({1: ()})
     assert (check.verdict, check.num_feasible, check.median_first_good_step) == ("undecided", 0, None)

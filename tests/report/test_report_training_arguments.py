@@ -20,7 +20,9 @@ SPEC = make_spec(300, 3.2e-3, every=12, decay=60, seed=5)
 
 def arguments(spec, tmp_path, *, metric: str = "loss", micro: int = 4) -> TrainingArguments:
     """What the printed Python builds."""
-    settings = training_arguments(spec, micro_batch_size=micro, metric=metric, output_dir=str(tmp_path))
+    settings = training_arguments(
+        spec, micro_batch_size=micro, metric=metric, direction="minimize", output_dir=str(tmp_path)
+    )
     names: dict[str, object] = {}
     exec(snippet(settings, comments=notes(spec, metric=metric)), names)
     return names["args"]
@@ -99,7 +101,7 @@ def test_unclipped_run_is_not_clipped_by_the_trainer(tmp_path):
 def test_precision_is_passed_on():
     for precision, expected in (("fp32", (False, False)), ("bf16", (True, False)), ("fp16", (False, True))):
         settings = training_arguments(
-            replace(SPEC, precision=precision), micro_batch_size=16, metric="loss", output_dir="x"
+            replace(SPEC, precision=precision), micro_batch_size=16, metric="loss", direction="minimize", output_dir="x"
         )
         assert (settings["bf16"], settings["fp16"]) == expected
 
@@ -110,8 +112,10 @@ def test_what_arguments_cannot_say_is_said_beside_them():
     assert "dropout=0.25" in told
     assert "compute_metrics returns a dict with the key 'accuracy'" in told
     assert "an update still takes 16 examples" in told
-    settings = training_arguments(spec, micro_batch_size=16, metric="accuracy", output_dir="x")
+    settings = training_arguments(spec, micro_batch_size=16, metric="f1", direction="maximize", output_dir="x")
     assert settings["greater_is_better"] is True
+    settings = training_arguments(spec, micro_batch_size=16, metric="loss", direction="minimize", output_dir="x")
+    assert settings["greater_is_better"] is False
 
 
 def test_seed_of_a_study_is_one_that_the_trainer_takes():

@@ -164,9 +164,9 @@ def _too_few(num_feasible: int, min_evals: int, max_train_steps: int) -> str:
             f"{num_feasible} feasible trials are fewer than {MIN_FEASIBLE_TRIALS} (more trials would decide it)"
         )
     if num_feasible and min_evals < MIN_EVALUATIONS:
-        every = max(1, max_train_steps // MIN_EVALUATIONS)
-        lacks.append(
-            f"{min_evals} evaluations are fewer than {MIN_EVALUATIONS} "
-            f"(evaluation.every_steps of at most {every} would decide it)"
+        every = max_train_steps // MIN_EVALUATIONS
+        remedy = (
+            f"evaluation.every_steps of at most {every} would decide it" if every else "so short a run holds no more"
         )
+        lacks.append(f"{min_evals} evaluations are fewer than {MIN_EVALUATIONS} ({remedy})")
     return " and ".join(lacks)

@@ -88,11 +88,13 @@ def _print_training_arguments(store: Store, study: StudyRecord, *, as_json: bool
     found = chosen_answer(study)
     segments = store.numerics(found.best_trial)
     size = segments[-1].segment.get("micro_batch_size") if segments else None
-    spec = next(trial.spec for trial in study.trials() if trial.trial == found.best_trial)
+    best = next(trial for trial in study.trials() if trial.trial == found.best_trial)
+    spec = best.spec
     settings = training_arguments(
         spec,
         micro_batch_size=size or spec.global_batch_size,
         metric=found.metric,
+        direction=study.phase_of(best).plan.eval.direction,
         output_dir=folder_name(study.name),
     )
     told = notes(spec, metric=found.metric)

@@ -82,11 +82,29 @@ def ranked_points(phase: PhaseRecord) -> list[list[TrialRecord]]:
 
 
 def replicas(phase: PhaseRecord) -> dict[str, list[TrialRecord]]:
-    """The feasible trials of a phase by point: one list per point, a trial per seed."""
-    points: dict[str, list[TrialRecord]] = {}
+    """The feasible trials of a phase by point: one list per point, a trial per seed.
+
+    A point that the search drew twice is one run, not two seeds: its first trial stands for it.
+    """
+    points: dict[str, dict[int, TrialRecord]] = {}
     for trial in feasible(phase):
-        points.setdefault(point_key(trial.params), []).append(trial)
-    return points
+        points.setdefault(point_key(trial.params), {}).setdefault(trial.spec.seed, trial)
+    return {point: list(by_seed.values()) for point, by_seed in points.items()}
+
+
+def paired_replicas(earlier: PhaseRecord, later: PhaseRecord) -> dict[str, tuple[list[TrialRecord], list[TrialRecord]]]:
+    """Points that two phases share: their trials in each, those of the seeds that both have, in the same order.
+
+    A point went on because its first seed did well: beside further seeds that luck would look like what length costs.
+    Points without a common seed keep all that they have.
+    """
+    after, pairs = replicas(later), {}
+    for key, firsts in replicas(earlier).items():
+        if key in after:
+            seconds = {trial.spec.seed: trial for trial in after[key]}
+            common = [trial for trial in firsts if trial.spec.seed in seconds]
+            pairs[key] = (common, [seconds[trial.spec.seed] for trial in common]) if common else (firsts, after[key])
+    return pairs
 
 
 def value_of(trial: TrialRecord) -> float:

@@ -7,6 +7,7 @@ next to its best rate, or with many.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -176,7 +177,7 @@ def _propose(config: StudyConfig, study: StudyRecord, phase: PhaseRecord, found:
         f"change needs a new study name"
     )
     if settings:
-        reason += f": tuner run STUDY.yaml study={study.name}-stable {settings[0]}"
+        reason += f": tuner run STUDY.yaml {shlex.quote(f'study={study.name}-stable')} {settings[0]}"
     numbers: dict[str, Json] = {
         "num_infeasible": found.num_infeasible,
         "num_trials": found.num_trials,

@@ -185,9 +185,4 @@ def known_seed_deviation(study: StudyRecord) -> float | None:
     """Pooled over all replicated points of the rounds so far; None before any replication."""
     rounds = [phase for phase in study.phases if phase.plan.kind in ("round_1", "round_2")]
     groups = [group for phase in rounds for group in replicas(phase).values()]
-    # A point that the search drew twice is one run, not two seeds.
-    return pooled_seed_deviation(
-        [value_of(trial) for trial in group]
-        for group in groups
-        if len({trial.spec.seed for trial in group}) == len(group)
-    )
+    return pooled_seed_deviation([value_of(trial) for trial in group] for group in groups)

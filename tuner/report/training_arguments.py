@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuner.records import OptimizerSpec, RunSpec
+from tuner.records import Direction, OptimizerSpec, RunSpec
 from tuner.report.wording import value_text
 
 Settings = dict[str, Any]
 
 
-def training_arguments(spec: RunSpec, *, micro_batch_size: int, metric: str, output_dir: str) -> Settings:
+def training_arguments(
+    spec: RunSpec, *, micro_batch_size: int, metric: str, direction: Direction, output_dir: str
+) -> Settings:
     """Keyword arguments of `transformers.TrainingArguments` for a run on one device.
 
     Args:
         spec: the run to repeat.
         micro_batch_size: examples per forward pass; divides the run's global batch.
-        metric: what the study's best checkpoint is chosen by.
+        metric: what the study's best checkpoint is chosen by, and in which `direction` it gets better.
         output_dir: where the Trainer may write.
     """
     return {
@@ -43,7 +45,7 @@ def training_arguments(spec: RunSpec, *, micro_batch_size: int, metric: str, out
         "load_best_model_at_end": True,
         # exp(loss) is least where the loss is, and a Trainer measures no perplexity of its own.
         "metric_for_best_model": "loss" if metric == "perplexity" else metric,
-        "greater_is_better": metric == "accuracy",
+        "greater_is_better": direction == "maximize",
     }
 
 

@@ -16,11 +16,15 @@ NUM_NAMED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedPoint:
-    """One point in an earlier and a later round; the values of its seeds. The first are the best of the later round."""
+    """One point in an earlier and a later round; the values of the seeds that both have, and of `further` ones.
+
+    The first points are the best of the later round.
+    """
 
     label: str
     earlier: tuple[float, ...]
     later: tuple[float, ...]
+    further: tuple[float, ...] = ()
 
 
 @styled
@@ -32,7 +36,10 @@ def draw_rounds(
     names: tuple[str, str],
     steps: tuple[int, int],
 ) -> Figure:
-    """A slope from each point's mean in the earlier round to its mean in the later one; circles are single seeds."""
+    """A slope from each point's mean in the earlier round to its mean in the later one, over the seeds that both have.
+
+    Circles are single seeds.
+    """
     figure = new_figure(3.9)
     axes = figure.subplots()
     axes.set_xlim(-0.25, 1.04)
@@ -46,13 +53,13 @@ def draw_rounds(
     axes.set_xticks([0, 1], [f"{name}\n{count:,} updates" for name, count in zip(names, steps, strict=True)])
     axes.grid(visible=False, axis="x")
     axes.set_ylabel(f"best validation {metric}")
-    values = [value for point in points for value in (*point.earlier, *point.later)]
+    values = [value for point in points for value in (*point.earlier, *point.later, *point.further)]
     # Every shared point stays in sight: the comparison is about all of them.
     pad = 0.06 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 0.5
     axes.set_ylim(min(values) - pad, max(values) + pad)
     label_lines(axes, labels)
-    handles = [Line2D([], [], color=CYCLE[0], marker="o", ms=7, mec="white", label="mean over seeds")]
-    if any(len(point.later) > 1 or len(point.earlier) > 1 for point in points):
+    handles = [Line2D([], [], color=CYCLE[0], marker="o", ms=7, mec="white", label="mean over seeds of both")]
+    if any(len(point.later + point.further) > 1 or len(point.earlier) > 1 for point in points):
         handles.append(Line2D([], [], color=CYCLE[0], marker="o", ms=5, mfc="none", ls="", label="single seeds"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -70,7 +77,7 @@ def _draw_slope(axes: Axes, point: SharedPoint, colour: str, *, named: bool) -> 
         mec="white",
         zorder=3 if named else 2,
     )
-    for x, values in ((0, point.earlier), (1, point.later)):
+    for x, values in ((0, point.earlier), (1, point.later + point.further)):
         if len(values) > 1:
             axes.plot([x] * len(values), list(values), "o", mfc="none", color=colour, ms=5, zorder=4)
 

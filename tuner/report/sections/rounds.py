@@ -7,8 +7,8 @@ from statistics import fmean
 
 from tuner.analysis.best_steps import sign_of
 from tuner.analysis.transfer import Transfer, compare_rounds
-from tuner.protocol.answer import replicas
-from tuner.records import PhaseRecord
+from tuner.protocol.answer import paired_replicas, replicas, value_of
+from tuner.records import PhaseRecord, TrialRecord
 from tuner.report.figures.rounds import SharedPoint, draw_rounds
 from tuner.report.section import Drawing, Section, Table
 from tuner.report.source import Source, values_by_point
@@ -22,7 +22,10 @@ def round_sections(source: Source) -> list[Section]:
 
 
 def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Section:
-    before, after = values_by_point(earlier), values_by_point(later)
+    pairs = paired_replicas(earlier, later)
+    before = {point: [value_of(trial) for trial in trials] for point, (trials, _) in pairs.items()}
+    after = {point: [value_of(trial) for trial in trials] for point, (_, trials) in pairs.items()}
+    everything = replicas(later)
     deviation = source.seed_deviation()
     direction = later.plan.eval.direction
     transfer = compare_rounds(
@@ -31,10 +34,15 @@ def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Sectio
         direction=direction,
         seed_deviation=deviation,
     )
-    names = {point: params_text(trials[0].params) for point, trials in replicas(later).items()}
+    names = {point: params_text(trials[0].params) for point, (_, trials) in pairs.items()}
     ranked = sorted(transfer.points, key=lambda point: sign_of(direction) * fmean(after[point]))
     shared = tuple(
-        SharedPoint(label=_label(later, point), earlier=tuple(before[point]), later=tuple(after[point]))
+        SharedPoint(
+            label=_label(pairs[point][1][0], fmean(after[point])),
+            earlier=tuple(before[point]),
+            later=tuple(after[point]),
+            further=tuple(value_of(trial) for trial in everything[point] if trial not in pairs[point][1]),
+        )
         for point in ranked
     )
     figure = draw_rounds(
@@ -56,11 +64,11 @@ def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Sectio
                 (before, after),
                 names=names,
                 sign=sign_of(direction),
-                title=f"{earlier.name} against {later.name}",
+                title=f"{earlier.name} against {later.name}, by the seeds that both have",
             ),
         ),
         caveat="Points that did not go on are not compared: what was dropped may have caught up."
-        if len(before) > len(shared)
+        if len(values_by_point(earlier)) > len(shared)
         else None,
     )
 
@@ -79,7 +87,7 @@ def _claim(earlier: PhaseRecord, later: PhaseRecord, transfer: Transfer) -> str:
 def _evidence(transfer: Transfer, deviation: float | None) -> tuple[str, ...]:
     gain = fmean(transfer.gains)
     lines = [
-        f"Mean gain of the shared points: {number(gain)}"
+        f"Mean gain of the shared points, by the seeds that both rounds have: {number(gain)}"
         + (f" ({gain / deviation:.1f} seed deviations)" if deviation else "")
     ]
     lines.append(
@@ -119,7 +127,11 @@ def _table(
     columns = ("point", "earlier", "later", "gain", "in seed deviations", "rank earlier", "rank later", "seeds")
     by_later_rank = tuple(sorted(rows, key=lambda row: row[6]))
     return Table(
-        name=title.replace(" ", "-"), title=title, columns=columns, rows=by_later_rank, is_folded=len(rows) > 12
+        name=title.partition(",")[0].replace(" ", "-"),
+        title=title,
+        columns=columns,
+        rows=by_later_rank,
+        is_folded=len(rows) > 12,
     )
 
 
@@ -127,7 +139,5 @@ def _ranked(transfer: Transfer, values: dict[str, list[float]], sign: float) -> 
     return sorted(transfer.points, key=lambda point: sign * fmean(values[point]))
 
 
-def _label(phase: PhaseRecord, point: str) -> str:
-    trial = replicas(phase)[point][0]
-    name = next(iter(trial.params), None)
-    return "fixed" if name is None else f"{trial.trial}: {fmean(values_by_point(phase)[point]):.4g}"
+def _label(trial: TrialRecord, value: float) -> str:
+    return f"{trial.trial}: {value:.4g}" if trial.params else "fixed"
