@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from synthetic import Lab, World, config_of, trained
 
-from tuner.protocol.answer import leader
 from tuner.protocol.later_rounds import open_later_round
+from tuner.protocol.replicas import leader
 from tuner.protocol.rounds import distinct
 from tuner.records import Conclude, OpenPhase, RunSpec
 

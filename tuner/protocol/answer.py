@@ -1,37 +1,36 @@
 """The answer: the best trial of all rounds, and the budget of the phase that produced it.
 
-Points are compared by their means over seeds; a lucky seed does not make a point. Probes only measure: they are no
-candidates. A lower-rate twin is one, and the answer says so when it wins. Trials, steps and budgets are compared by the
+Points are compared by their means over seeds; a lucky seed does not make a point: a round that trained the best points
+again at the same budget with further seeds stands for the one before. A budget that was too long answers only where the
+shorter one is worse by more than chance. Probes only measure: they are no candidates. A lower-rate twin is one, and the
+answer says so when it wins. Trials, steps and budgets are compared by the
 weights themselves; only then may the best trial's averaged weights be the model that is handed out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean
 
 from tuner.analysis.best_averaged import better_averaged_of
-from tuner.analysis.best_steps import sign_of
-from tuner.analysis.seeds import pooled_seed_deviation
-from tuner.analysis.transfer import point_key
+from tuner.analysis.best_steps import NUM_DEVIATIONS, noise, sign_of
 from tuner.protocol.joined import ADDED, EXTENDED
+from tuner.protocol.replicas import known_seed_deviation, leader, value_of
 from tuner.protocol.rounds import feasible
 from tuner.protocol.words import json_safe, number, point, steps
-from tuner.records import Answer, Conclude, Decision, PhaseRecord, StudyRecord, TrialRecord
+from tuner.records import VALIDATION, Answer, Conclude, Decision, PhaseRecord, StudyRecord, TrialRecord
 
 CANDIDATES = ("round_1", "decay", "round_2")
+
+Led = tuple[PhaseRecord, TrialRecord]
+"""A phase with its leader: the best trial of its best point."""
 
 
 def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
     """Choose among the phases that may answer; at least one of them has a feasible trial."""
     phases = [phase for phase in study.phases if phase.plan.kind in CANDIDATES and feasible(phase)]
-    sign = sign_of(phases[0].plan.eval.direction)
     leaders = [(phase, leader(phase)) for phase in phases]
-    # Ties go to the shorter budget, and at the same budget to the later phase, which was replicated.
-    winner, best = min(
-        enumerate(leaders), key=lambda item: (sign * value_of(item[1][1]), item[1][0].plan.max_train_steps, -item[0])
-    )[1]
+    winner, best = _winner(study, leaders)
     judged = [phase for phase in study.phases if phase.plan.kind == "round_1" and phase.verdict is not None]
     answer = Answer(
         max_train_steps=winner.plan.max_train_steps,
@@ -55,62 +54,50 @@ def conclude(study: StudyRecord, *, sharing: str) -> Conclude:
     return Conclude(answer=answer, decisions=(decision,))
 
 
+def _winner(study: StudyRecord, leaders: Sequence[Led]) -> Led:
+    """The best of the phases; ties go to the shorter budget, and at the same budget to the later phase."""
+    sign = sign_of(leaders[0][0].plan.eval.direction)
+
+    def best_of(led: Sequence[Led]) -> Led:
+        return min(reversed(led), key=lambda item: (sign * value_of(item[1]), item[0].plan.max_train_steps))
+
+    best = best_of([led for place, led in enumerate(leaders) if not _is_replicated(led[0], leaders[place + 1 :])])
+    shorter = [led for led in leaders if _is_too_long_beside(study, best[0], led[0])]
+    if shorter:
+        found = best_of(shorter)
+        if sign * (value_of(found[1]) - value_of(best[1])) <= _chance(study, *best):
+            return found
+    return best
+
+
+def _is_replicated(phase: PhaseRecord, after: Sequence[Led]) -> bool:
+    """Whether a later round has trained the best points of a phase again, at the same budget."""
+    return any(
+        later.plan.kind == "round_2" and later.is_closed and later.plan.max_train_steps == phase.plan.max_train_steps
+        for later, _ in after
+    )
+
+
+def _is_too_long_beside(study: StudyRecord, best: PhaseRecord, later: PhaseRecord) -> bool:
+    """Whether a later round is the smaller budget that a verdict of too long carried forward from that of the best."""
+    if later.plan.kind != "round_2" or later.plan.max_train_steps >= best.plan.max_train_steps:
+        return False
+    return any(
+        phase.verdict == "too long" and phase.plan.max_train_steps >= best.plan.max_train_steps
+        for phase in study.phases
+        if phase.plan.kind == "round_1"
+    )
+
+
+def _chance(study: StudyRecord, phase: PhaseRecord, best: TrialRecord) -> float:
+    """What a budget must be ahead by to be better: a seed deviation, or the noise that "too long" was judged by."""
+    noisy = NUM_DEVIATIONS * noise(study.curve(best.trial, VALIDATION, phase.plan.eval.metric))
+    return max(known_seed_deviation(study) or 0.0, noisy)
+
+
 def _is_extended_since_answer(study: StudyRecord) -> bool:
     kinds = [decision.kind for decision in study.decisions if decision.kind in (EXTENDED, "answer")]
     return kinds[-1:] == [EXTENDED]
-
-
-def leader(phase: PhaseRecord) -> TrialRecord:
-    """The best trial of the point with the best mean over its seeds."""
-    sign, group = sign_of(phase.plan.eval.direction), ranked_points(phase)[0]
-    return min(group, key=lambda trial: (sign * value_of(trial), trial.number))
-
-
-def ranked_points(phase: PhaseRecord) -> list[list[TrialRecord]]:
-    """The feasible trials of each point, points by their mean over seeds, the best first; ties by number.
-
-    A point that lacks a seed (a crash, a twin) is not paid for the luck of those it has: what a seed is worth, as
-    measured on the points that have all of them, is taken off first.
-    """
-    sign, points = sign_of(phase.plan.eval.direction), replicas(phase)
-    luck = _seed_effects(points.values())
-
-    def score(trials: list[TrialRecord]) -> tuple[float, int]:
-        return sign * fmean(value_of(t) - luck.get(t.spec.seed, 0.0) for t in trials), trials[0].number
-
-    return sorted(points.values(), key=score)
-
-
-def replicas(phase: PhaseRecord) -> dict[str, list[TrialRecord]]:
-    """The feasible trials of a phase by point: one list per point, a trial per seed.
-
-    A point that the search drew twice is one run, not two seeds: its first trial stands for it.
-    """
-    points: dict[str, dict[int, TrialRecord]] = {}
-    for trial in feasible(phase):
-        points.setdefault(point_key(trial.params), {}).setdefault(trial.spec.seed, trial)
-    return {point: list(by_seed.values()) for point, by_seed in points.items()}
-
-
-def paired_replicas(earlier: PhaseRecord, later: PhaseRecord) -> dict[str, tuple[list[TrialRecord], list[TrialRecord]]]:
-    """Points that two phases share: their trials in each, those of the seeds that both have, in the same order.
-
-    A point went on because its first seed did well: beside further seeds that luck would look like what length costs.
-    Points without a common seed keep all that they have.
-    """
-    after, pairs = replicas(later), {}
-    for key, firsts in replicas(earlier).items():
-        if key in after:
-            seconds = {trial.spec.seed: trial for trial in after[key]}
-            common = [trial for trial in firsts if trial.spec.seed in seconds]
-            pairs[key] = (common, [seconds[trial.spec.seed] for trial in common]) if common else (firsts, after[key])
-    return pairs
-
-
-def value_of(trial: TrialRecord) -> float:
-    """The best value of a feasible trial."""
-    assert trial.best_value is not None, "feasible trials have one"
-    return trial.best_value
 
 
 def twins(study: StudyRecord) -> list[TrialRecord]:
@@ -120,25 +107,10 @@ def twins(study: StudyRecord) -> list[TrialRecord]:
     return [t for phase in study.phases for t in phase.trials if (phase.name, t.number) in numbers]
 
 
-def _seed_effects(points: Iterable[list[TrialRecord]]) -> dict[int, float]:
-    """How far each seed lies from the mean over seeds, on the points that have every seed; empty if none has."""
-    groups = [{trial.spec.seed: value_of(trial) for trial in trials} for trials in points]
-    seeds = {seed for group in groups for seed in group}
-    complete = [group for group in groups if group.keys() == seeds]
-    if not complete or len(complete) == len(groups):
-        return {}
-    means = {seed: fmean(group[seed] for group in complete) for seed in sorted(seeds)}
-    middle = fmean(means.values())
-    return {seed: mean - middle for seed, mean in means.items()}
-
-
 def _decision(
     study: StudyRecord, answer: Answer, winner: PhaseRecord, *, leaders: list[tuple[PhaseRecord, TrialRecord]]
 ) -> Decision:
-    later = [phase for phase in study.phases if phase.plan.kind == "round_2"]
-    deviation = pooled_seed_deviation(
-        [value_of(trial) for trial in group] for phase in later for group in replicas(phase).values()
-    )
+    later, deviation = [phase for phase in study.phases if phase.plan.kind == "round_2"], known_seed_deviation(study)
     reason = (
         f"{answer.metric} {number(answer.best_value)} at step {answer.best_step:,} of {answer.max_train_steps:,}, from "
         f"{winner.name} with {point(answer.params)}; {_about_later(winner, leaders, later=later)}"
@@ -186,19 +158,28 @@ def _about_twins(study: StudyRecord, answer: Answer) -> str:
     return f"{told}; the lower-rate twin ({rate}) did not win: {number(last.best_value)}"
 
 
-def _about_later(
-    winner: PhaseRecord, leaders: list[tuple[PhaseRecord, TrialRecord]], *, later: list[PhaseRecord]
-) -> str:
-    """What the last of the longer rounds came to."""
+def _about_later(winner: PhaseRecord, leaders: list[Led], *, later: list[PhaseRecord]) -> str:
+    """What the last of the later rounds came to."""
     if not later:
         return "no longer round was asked for"
-    last = later[-1]
+    last, sign = later[-1], sign_of(winner.plan.eval.direction)
     best = next((trial for phase, trial in leaders if phase.name == last.name), None)
     if best is None:
         return f"no trial of {last.name} was feasible"
-    if winner.name == last.name:
+    reached = f"{last.name} reached {number(value_of(best))} in {steps(last.plan.max_train_steps)}"
+    if winner.name != last.name:
+        is_longer = last.plan.max_train_steps > winner.plan.max_train_steps
+        return f"longer training did not help: {reached}" if is_longer else f"shorter training was worse: {reached}"
+    top, found = min(leaders, key=lambda led: (sign * value_of(led[1]), led[0].name != last.name))
+    if top.name == last.name:
         return f"{last.name} is the best of all rounds"
+    again = [phase.name for phase in later if _is_replicated(top, [(phase, found)])]
+    if again:
+        return (
+            f"{again[-1]} trained the best points again with further seeds and stands for {top.name}, whose "
+            f"{number(value_of(found))} is one seed's"
+        )
     return (
-        f"longer training did not help: {last.name} reached {number(value_of(best))} "
-        f"in {steps(last.plan.max_train_steps)}"
+        f"{top.name} reached {number(value_of(found))} in {steps(top.plan.max_train_steps)}, better by no "
+        "more than chance: the shorter budget is enough"
     )

@@ -15,8 +15,8 @@ from tuner.analysis.best_steps import sign_of
 from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import rank_by_best_mean
 from tuner.config.schema import StudyConfig
-from tuner.protocol.answer import value_of
 from tuner.protocol.joined import is_extended_since, next_part
+from tuner.protocol.replicas import value_of
 from tuner.protocol.rounds import ROUND_1, distinct, feasible
 from tuner.protocol.runs import retuned_decays
 from tuner.protocol.words import json_safe, number, steps

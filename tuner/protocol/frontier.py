@@ -17,7 +17,6 @@ from tuner.config.schema import StudyConfig
 from tuner.protocol.frontier_budgets import FRONTIER as FRONTIER
 from tuner.protocol.frontier_budgets import budgets_of, decay_share_of, ends_of, fork_steps_of, shape_of, trunk_of
 from tuner.protocol.later_rounds import TWIN_RATE
-from tuner.protocol.probe import known_seed_deviation
 from tuner.protocol.proxy_frontier import (
     REFUSED,
     proxies_of,
@@ -26,6 +25,7 @@ from tuner.protocol.proxy_frontier import (
     told_refused,
 )
 from tuner.protocol.proxy_frontier import values_by_rate as values_by_rate
+from tuner.protocol.replicas import known_seed_deviation
 from tuner.protocol.runs import has_plateau, trial_seed
 from tuner.protocol.words import json_safe, number, point, steps
 from tuner.records import (

@@ -13,7 +13,7 @@ from math import ceil
 
 from tuner.analysis.transfer import point_key
 from tuner.config.schema import StudyConfig
-from tuner.protocol.answer import ranked_points, twins
+from tuner.protocol.answer import twins
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.frontier_budgets import with_reserved
 from tuner.protocol.generations import given_points, is_adaptive, next_generation, num_drawn
@@ -22,6 +22,7 @@ from tuner.protocol.later_rounds import open_later_round, twin_of
 from tuner.protocol.lengths import has_twin
 from tuner.protocol.next_length import Length, carried_steps, length_of, round_name
 from tuner.protocol.probe import probe_name
+from tuner.protocol.replicas import ranked_points
 from tuner.protocol.rounds import ROUND_1, feasible
 from tuner.protocol.runs import doubled, lengthened, round_trials, trial_seed
 from tuner.protocol.scientific import asked, best_of_each_first

@@ -28,8 +28,8 @@ from tuner.analysis.instability import (
 from tuner.analysis.steps_to_fit import truncate
 from tuner.config.schema import StudyConfig
 from tuner.config.spaces import setting_of
-from tuner.protocol.answer import leader
 from tuner.protocol.collapsed import outcome_after
+from tuner.protocol.replicas import leader
 from tuner.protocol.rounds import feasible
 from tuner.protocol.standings import learning_rate_of
 from tuner.protocol.words import json_safe, number, steps

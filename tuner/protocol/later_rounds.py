@@ -13,11 +13,12 @@ from typing import Final, Literal
 from tuner.analysis.low_rates import MOST_OF_EXTRA, low_rate_share, low_share_of_extra_steps
 from tuner.analysis.transfer import point_key
 from tuner.config.schema import LaterRound, StudyConfig
-from tuner.protocol.answer import ranked_points, twins
+from tuner.protocol.answer import twins
 from tuner.protocol.decay import retuned_length
 from tuner.protocol.frontier_budgets import with_reserved
 from tuner.protocol.lengths import has_twin
 from tuner.protocol.next_length import LATER, Length, length_of, round_name
+from tuner.protocol.replicas import ranked_points
 from tuner.protocol.rounds import feasible
 from tuner.protocol.runs import decay_steps, has_plateau, lengthened, trial_seed
 from tuner.protocol.scientific import asked, best_of_each_first

@@ -14,7 +14,8 @@ from tuner.analysis.transfer import point_key
 from tuner.config.schema import StudyConfig
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.lengths import ratio_to_production
-from tuner.protocol.probe import MIN_PROBED, known_seed_deviation
+from tuner.protocol.probe import MIN_PROBED
+from tuner.protocol.replicas import known_seed_deviation
 from tuner.protocol.rounds import GROWTH, ROUND_1, feasible
 from tuner.protocol.words import number, steps
 from tuner.records import VALIDATION, PhasePlan, PhaseRecord, StudyRecord, TrialRecord

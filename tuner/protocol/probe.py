@@ -11,13 +11,12 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from tuner.analysis.probe import ProbeGain, measure_probe
-from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import CONFOUNDED, BudgetCheck, Verdict, rank_by_best_mean
 from tuner.config.schema import StudyConfig
-from tuner.protocol.answer import replicas, value_of
 from tuner.protocol.averaged import averaged_of, is_enough, told_choice
 from tuner.protocol.joined import is_extended_since
+from tuner.protocol.replicas import known_seed_deviation
 from tuner.protocol.rounds import GROWTH, check_round, close_round, distinct, feasible, unjudgeable
 from tuner.protocol.runs import doubled
 from tuner.protocol.widening import widen
@@ -179,10 +178,3 @@ def _pairs(study: StudyRecord, phase: PhaseRecord, probe: PhaseRecord) -> list[t
         )
         for trial in feasible(probe)
     ]
-
-
-def known_seed_deviation(study: StudyRecord) -> float | None:
-    """Pooled over all replicated points of the rounds so far; None before any replication."""
-    rounds = [phase for phase in study.phases if phase.plan.kind in ("round_1", "round_2")]
-    groups = [group for phase in rounds for group in replicas(phase).values()]
-    return pooled_seed_deviation([value_of(trial) for trial in group] for group in groups)

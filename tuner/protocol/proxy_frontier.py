@@ -12,8 +12,7 @@ from typing import Final
 from tuner.analysis.averages import averaged_split
 from tuner.analysis.best_steps import best
 from tuner.analysis.proxy_frontier import ProxyFrontier, Trunk, proxy_frontier
-from tuner.protocol.answer import value_of
-from tuner.protocol.probe import known_seed_deviation
+from tuner.protocol.replicas import known_seed_deviation, value_of
 from tuner.protocol.words import number
 from tuner.records import VALIDATION, Json, PhaseRecord, StudyRecord, TrialRecord
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from tuner.config.scales import share_of
 from tuner.config.schema import Dimension, StudyConfig
-from tuner.protocol.answer import leader, value_of
 from tuner.protocol.joined import open_part
 from tuner.protocol.limits import is_widening_cut
+from tuner.protocol.replicas import leader, value_of
 from tuner.protocol.rounds import CITED, ROUND_1, feasible
 from tuner.protocol.scientific import why_not_widened
 from tuner.protocol.space import SPACE, space_of, told_space

@@ -15,7 +15,7 @@ from tuner.config.condition_rules import OPTIMIZER_SETTINGS, entries
 from tuner.config.scales import grid_axis
 from tuner.config.schema import StudyConfig, Training
 from tuner.config.spaces import setting_of
-from tuner.protocol.answer import replicas, value_of
+from tuner.protocol.replicas import replicas, value_of
 from tuner.protocol.scientific import asked, told_sweep_values
 from tuner.records import PhaseRecord, StudyRecord, TrialRecord, Value
 from tuner.report.distribution import judged_rounds

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.config.schema import Dimension, StudyConfig
-from tuner.protocol.answer import replicas, value_of
+from tuner.protocol.replicas import replicas, value_of
 from tuner.protocol.space import space_of
 from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
 from tuner.report.distribution import BestSteps, best_steps, judged_rounds

@@ -23,7 +23,8 @@ def leaders(study: StudyRecord, config: str) -> frozenset[int] | None:
     retention = json.loads(config).get("execution", {}).get("retention", "extendable")
     if study.answer is None or study.state != "finished" or retention != "answer":
         return None
-    from tuner.protocol.answer import CANDIDATES, leader  # Only here: numpy.
+    from tuner.protocol.answer import CANDIDATES  # Only here: numpy.
+    from tuner.protocol.replicas import leader
     from tuner.protocol.rounds import feasible
 
     phases = [phase for phase in study.phases if phase.plan.kind in CANDIDATES and feasible(phase)]

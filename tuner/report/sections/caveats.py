@@ -6,7 +6,7 @@ from statistics import fmean
 
 from tuner.analysis.best_steps import noise, sign_of
 from tuner.config.schema import CausalLMWorkload
-from tuner.protocol.answer import replicas
+from tuner.protocol.replicas import replicas
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, PhaseRecord, TrialRecord
 from tuner.report.isolations import derived_under, fixed_settings
 from tuner.report.search_edges import edges_of

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Final
 
 from tuner.analysis.instability import NEAR_FACTOR
-from tuner.protocol.answer import leader
 from tuner.protocol.instability import INSTABILITY
 from tuner.protocol.instability_probe import INSTABILITY_PROBE
+from tuner.protocol.replicas import leader
 from tuner.protocol.rounds import feasible
 from tuner.records import TRAIN_SAMPLE, UPDATES, Decision, PhaseRecord, StudyRecord, TrialRecord
 from tuner.report.figures.instability import LOOKS, Fate, NormsPicture, RateOutcome, draw_outcomes, draw_probe

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from tuner.analysis.best_steps import sign_of
 from tuner.analysis.transfer import Transfer, compare_rounds
-from tuner.protocol.answer import paired_replicas, replicas, value_of
+from tuner.protocol.replicas import paired_replicas, replicas, value_of
 from tuner.records import PhaseRecord, TrialRecord
 from tuner.report.figures.rounds import SharedPoint, draw_rounds
 from tuner.report.section import Drawing, Section, Table

@@ -6,8 +6,8 @@ from itertools import pairwise
 from statistics import fmean
 
 from tuner.analysis.transfer import point_key
-from tuner.protocol.answer import ranked_points, value_of
 from tuner.protocol.next_length import LATER
+from tuner.protocol.replicas import ranked_points, value_of
 from tuner.records import PhaseRecord, TrialRecord
 from tuner.report.section import Section, Table
 from tuner.report.source import Source
