@@ -47,6 +47,7 @@ from tuner.records import (
     PhaseRecord,
     RaiseTarget,
     RunSpec,
+    ScheduleSpec,
     StudyRecord,
     TrialPlan,
     TrialRecord,
@@ -54,6 +55,7 @@ from tuner.records import (
     WorkloadFacts,
 )
 from tuner.storage.record_json import to_json
+from tuner.training.schedule import learning_rates
 
 FACTS = WorkloadFacts(
     num_train_examples=1000,
@@ -111,6 +113,9 @@ class Lab:
     curves: dict[int, dict[tuple[str, str], Curve]] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
+
+    trained: set[int] = field(default_factory=set)
+    """The updates made so far, each by its whole past."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -294,9 +299,7 @@ class Lab:
     def _step(self, trial: TrialRecord) -> TrialRecord:
         plan = self.study.phase(trial.phase).plan
         step = min(s for s in trial.spec.eval_steps() if s > trial.last_step)
-        # A cooldown goes on from its rate's last step: only the decay takes time.
-        free = trial.spec.max_train_steps - trial.spec.schedule.decay_steps if plan.kind == "cooldown" else 0
-        self._clock(max(0, step - max(trial.last_step, free)))
+        self._clock(trial.spec, trial.last_step, step)
         measured = self.world(trial.spec, step)
         if measured == "crash":
             return self._ended(trial, Outcome("crashed", "ran out of luck"))
@@ -327,9 +330,14 @@ class Lab:
             return trial
         return replace(trial, state="paused") if plan.is_sweep else self._ended(trial, Outcome("complete"))
 
-    def _clock(self, num_steps: int) -> None:
+    def _clock(self, spec: RunSpec, last: int, step: int) -> None:
+        """Updates that no run has made before take time: those with another past (the stage tree of PROTOCOL 8)."""
         if self.seconds_per_step is None:
             return
+        pasts = pasts_of(spec)
+        new = {pasts[update] for update in range(last, step)} - self.trained
+        self.trained |= new
+        num_steps = len(new)
         spent, before = num_steps * self.seconds_per_step(self.measured.num_steps), self.measured
         self.measured = replace(
             before,
@@ -351,6 +359,19 @@ def given_up(phase: PhaseRecord, reason: str) -> PhaseRecord:
     stopped = Outcome("stopped", "no answer")
     trials = tuple(t if t.state == "ended" else replace(t, state="ended", outcome=stopped) for t in phase.trials)
     return replace(phase, is_closed=True, verdict="no answer", reason=reason, trials=trials)
+
+
+NO_SCHEDULE = ScheduleSpec(kind="constant", warmup_steps=0)
+
+
+def pasts_of(spec: RunSpec) -> tuple[int, ...]:
+    """Each update of a run by its whole past: equal numbers are equal work."""
+    run = replace(spec, max_train_steps=0, schedule=NO_SCHEDULE, eval_every_steps=1, fork_steps=())
+    past, pasts = hash(repr(run)), []
+    for rate in learning_rates(spec, 0, spec.max_train_steps):
+        past = hash((past, float(rate)))
+        pasts.append(past)
+    return tuple(pasts)
 
 
 def bowl(

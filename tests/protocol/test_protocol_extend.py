@@ -266,7 +266,7 @@ def test_what_the_hours_broke_off_goes_on_when_they_are_more() -> None:
     def seconds(num_steps: int) -> float:
         return 1.0 if num_steps < 5000 else 4.0
 
-    lab = Lab(of(2.6), trained(improving), seconds_per_step=seconds).play(max_moves=90)
+    lab = Lab(of(2.5), trained(improving), seconds_per_step=seconds).play(max_moves=90)
     (broken,) = (t for t in lab.study.trials() if t.outcome and t.outcome.reason == "study_hours")
     assert broken.phase == "round_2"
     lab.extend(of(100.0))

@@ -38,14 +38,14 @@ def cuts(lab: Lab) -> list[str]:
     ("before", "after", "skipped", "hours"),
     [
         ({"round_1": FEW}, {"round_1": {"num_trials": 9}}, "round_1.added", 1.0),
-        ({"round_2": ROUND}, {"round_2": {**ROUND, "budget_multiple": 4}}, "round_2.2", 8 / 3),
+        ({"round_2": ROUND}, {"round_2": {**ROUND, "budget_multiple": 4}}, "round_2.2", 5280 / 3600),
         (
             {"round_1": {**LATE, "adjust": "raw", "max_adjustments": 0}},
             {"round_1": {**LATE, "adjust": "raw", "max_adjustments": 1}},
             "round_1.2",
-            2.0,
+            2880 / 3600,
         ),
-        ({"round_1": LATE}, {"round_1": {**LATE, "adjust": "probe"}}, "round_1.probe", 5 / 3),
+        ({"round_1": LATE}, {"round_1": {**LATE, "adjust": "probe"}}, "round_1.probe", 2160 / 3600),
     ],
 )
 def test_what_the_hours_do_not_hold_is_left_out_whole_and_the_answer_stays(

@@ -266,12 +266,12 @@ def test_hours_that_hold_no_trial_of_a_later_round_drop_it_and_all_after_it() ->
 
 
 def test_seeds_of_a_round_are_cut_before_the_rounds_after_it() -> None:
-    # Round 2 asks for 1.33 hours, one seed of round 3 for as many: with one seed each, both fit.
-    lab = hours(4.0, [TWICE, TWICE])
+    # Round 2 asks for 1.07 hours, one seed of round 3 for 0.8: with one seed each, both fit.
+    lab = hours(3.4, [TWICE, TWICE])
     assert [(p.name, len(p.trials)) for p in lab.phases[1:]] == [("round_1", 6), ("round_2", 2), ("round_3", 2)]
     told = lab.decision("cut", "round_2").reason
     assert "round_2 has 2 of 4 trials, seeds cut before points, beside one seed of the rounds after it" in told
-    assert lab.measured.elapsed_seconds <= 1.1 * 4.0 * 3600
+    assert lab.measured.elapsed_seconds <= 1.1 * 3.4 * 3600
 
 
 def test_what_hours_buy_is_spread_over_all_rounds() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
-from tuner.config.schema import LaterRound, StudyConfig
+from tuner.config.schema import StudyConfig
 from tuner.protocol.answer import conclude
 from tuner.protocol.collapsed import mark_collapsed, with_collapsed
 from tuner.protocol.compute_bound import production_steps
@@ -30,13 +30,13 @@ from tuner.protocol.limits import (
     cut_round_1,
     cut_widening,
     end_out_of_time,
+    fewer,
     fits,
     is_left_out,
     is_out_of_time,
     is_widening,
     least_of_later_rounds,
     leave_out,
-    steps_of,
     with_cost,
 )
 from tuner.protocol.measured import NOTHING_MEASURED, Measured
@@ -53,6 +53,7 @@ from tuner.protocol.rounds import (
     open_round_1,
 )
 from tuner.protocol.run_hours import beyond_run_hours
+from tuner.protocol.shared_steps import price_of
 from tuner.protocol.standings import FITTED
 from tuner.protocol.sweep import advance_sweep, open_sweep
 from tuner.protocol.sweep_hours import SWEEP
@@ -240,22 +241,21 @@ def _within_hours(at: Situation, move: OpenPhase) -> Move:
     config, study, measured = at.config, at.study, at.measured
     kind, rounds = move.plan.kind, _first_rounds(study)
     if kind == "cooldown":
-        return with_cost(config, move, measured)
+        return with_cost(config, study, move, measured)
     if kind == "round_1" and not rounds:
         return _round_1_within_hours(config, study, move, measured=measured)
     if kind == LATER and move.plan.name == round_name(place_of(move.plan)):
         return _later_round_within_hours(at, move)
     skipped = _is_too_long(config, study, move, measured)
-    needed, each = steps_of(move), move.plan.max_train_steps
-    if kind == INSTABILITY_PROBE:
-        needed += _least_of_round_1(config, study)
+    needed, each = price_of(study, move), move.plan.max_train_steps
     # What an extension asks for comes first: it was asked for with what stands in view.
-    beside = least_of_later_rounds(config, each) if kind == "round_1" and not is_extended(study) else 0
-    if skipped is None and fits(config, measured, needed + beside, longest=each):
-        return with_cost(config, move, measured)
+    after = least_of_later_rounds(config, each) if kind == "round_1" and not is_extended(study) else 0
+    beside = _least_of_round_1(config, study) if kind == INSTABILITY_PROBE else after
+    if skipped is None and fits(config, measured, needed.steps + beside, longest=needed.longest):
+        return with_cost(config, study, move, measured)
     if skipped is None:
-        what = f"{move.plan.name} is skipped" + (" for the rounds after it" if beside else "")
-        skipped = cut(None, what, config, measured, num_steps=needed + beside, longest=each)
+        what = f"{move.plan.name} is skipped" + (" for the rounds after it" if after else "")
+        skipped = cut(None, what, config, measured, num_steps=needed.steps + beside, longest=needed.longest)
     if kind == "probe" and not rounds[-1].is_closed:
         judged = rounds[-1]
         close = close_round(config, study, phase=judged, check=check_round(config, study, phase=judged))
@@ -263,10 +263,8 @@ def _within_hours(at: Situation, move: OpenPhase) -> Move:
     if kind == FRONTIER:
         return _with_before(conclude(study, sharing=at.sharing), (skipped,))
     if kind == INSTABILITY_PROBE:
-        after = _first_round(config, study, sweep=study.phase(SWEEP))
-        if isinstance(after, OpenPhase):
-            after = _within_hours(at, after)
-        return _with_before(after, (skipped,))
+        first = _first_round(config, study, sweep=study.phase(SWEEP))
+        return _with_before(_within_hours(at, first) if isinstance(first, OpenPhase) else first, (skipped,))
     return _without(at, leave_out(skipped, move.plan.name))
 
 
@@ -289,7 +287,7 @@ def _round_1_within_hours(config: StudyConfig, study: StudyRecord, move: OpenPha
 
     production = production_steps(study)
     first = cut_round_1(config, move, measured, production=production, opened_with=opened_with)
-    return first if isinstance(first, GiveUp) else with_cost(config, first, measured)
+    return first if isinstance(first, GiveUp) else with_cost(config, study, first, measured)
 
 
 def _later_round_within_hours(at: Situation, move: OpenPhase) -> Move:
@@ -297,19 +295,16 @@ def _later_round_within_hours(at: Situation, move: OpenPhase) -> Move:
     config, study, measured = at.config, at.study, at.measured
     rounds = _first_rounds(study)
     place, base = place_of(move.plan), _base(study, rounds)
-
-    def opened_with(item: LaterRound) -> OpenPhase | Decision:
-        return open_later_round(config, study, place=place, base=base, item=item)
-
     left_out: tuple[Decision, ...] = ()
     if too_long := _is_too_long(config, study, move, measured):
         left_out = (too_long,)
     else:
         beside = one_seed_steps(config, move.plan.max_train_steps, production=production_steps(study), place=place + 1)
-        asked = config.later_rounds[place]
-        fitting = cut_later_round(config, move, measured, asked=asked, opened_with=opened_with, beside=beside)
+        items = fewer(config.later_rounds[place])
+        tries = [open_later_round(config, study, place=place, base=base, item=item) for item in items]
+        fitting = cut_later_round(config, study, move, measured, tries=tries, beside=beside)
         if isinstance(fitting, OpenPhase):
-            return with_cost(config, fitting, measured)
+            return with_cost(config, study, fitting, measured)
         left_out = fitting
     before = tuple(decision for decision in move.decisions if decision.phase != move.plan.name)
     if left_out[-1].kind == ROUND_SKIPPED:

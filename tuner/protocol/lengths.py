@@ -11,6 +11,7 @@ from math import prod
 
 from tuner.config.schema import LaterRound, StudyConfig
 from tuner.config.spaces import scientific_names
+from tuner.protocol.runs import has_plateau
 
 
 def ratio_to_production(rounds: Sequence[LaterRound], *, before: float, production: float) -> float:
@@ -50,8 +51,15 @@ def expected_lengths(
     return list(zip(rest, lengths[1:], strict=True))
 
 
+def trunk_steps(config: StudyConfig, before: float) -> float:
+    """What the first seed of a point need not train again after a round of `before` steps: all but a decay."""
+    return (1 - config.training.decay_share) * before if has_plateau(config) else 0.0
+
+
 def one_seed_steps(config: StudyConfig, before: float, *, production: float | None, place: int = 0) -> float:
     """Updates of one seed of every point of the later rounds from a place on: what is kept free for them."""
-    return sum(
-        item.num_trials * each for item, each in expected_lengths(config, before, production=production, place=place)
-    )
+    needed = 0.0
+    for item, each in expected_lengths(config, before, production=production, place=place):
+        needed += item.num_trials * (each - trunk_steps(config, before))
+        before = each
+    return needed

@@ -7,8 +7,9 @@ was measured for a cut stays in its decision (D8).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
@@ -18,9 +19,10 @@ from tuner.protocol.answer import CANDIDATES, conclude
 from tuner.protocol.failures import give_up, goes_on
 from tuner.protocol.generations import CUT, is_adaptive, num_drawn, wanted_points
 from tuner.protocol.joined import EXTENDED, joined_name
-from tuner.protocol.lengths import expected_lengths, one_seed_steps
+from tuner.protocol.lengths import expected_lengths, one_seed_steps, trunk_steps
 from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
 from tuner.protocol.rounds import ROUND_1, feasible
+from tuner.protocol.shared_steps import Price, price_of
 from tuner.protocol.words import json_safe, number, steps, trials
 from tuner.records import (
     VALIDATION,
@@ -82,15 +84,15 @@ def cut(
     return Decision(kind=CUT, phase=phase, reason=reason, numbers=json_safe(numbers))
 
 
-def with_cost(config: StudyConfig, move: OpenPhase, measured: Measured) -> OpenPhase:
-    """The phase with what it is expected to cost, an upper bound: what trials share is not taken off."""
+def with_cost(config: StudyConfig, study: StudyRecord, move: OpenPhase, measured: Measured) -> OpenPhase:
+    """The phase with what it is expected to cost beside what the study has trained, an upper bound."""
     if config.limits.study_hours is None or measured.seconds_per_step is None:
         return move
-    each, count = move.plan.max_train_steps, len(move.trials) or move.num_points
+    each, count, price = move.plan.max_train_steps, len(move.trials) + move.num_points, price_of(study, move)
     if not move.trials and is_adaptive(config):
         count, measured = wanted_points(config, move.decisions, move.plan.name), _at_a_time(config, measured)
-    num_steps, name = sum(trial.spec.max_train_steps for trial in move.trials) or count * each, move.plan.name
-    told = cost(name, config, measured, num_trials=count, num_steps=num_steps, longest=each)
+        price = Price(steps=count * each, longest=each)
+    told = cost(move.plan.name, config, measured, num_trials=count, num_steps=price.steps, longest=price.longest)
     return replace(move, decisions=(*move.decisions, told))
 
 
@@ -102,7 +104,7 @@ def cost(
     left = (seconds_left(config, measured) or 0.0) / SECONDS_PER_HOUR
     what = f"The first rung of {phase}" if phase == "budget_sweep" else phase
     reason = (
-        f"{what} is expected to take at most {number(hours)} hours: {trials(num_trials)}, {steps(num_steps)} in all "
+        f"{what} is expected to take at most {number(hours)} hours: {trials(num_trials)}, {steps(num_steps)} to train "
         f"({speed(measured)}); {number(left)} hours are left."
     )
     numbers = {
@@ -113,11 +115,6 @@ def cost(
         **measured_numbers(measured),
     }
     return Decision(kind="cost", phase=phase, reason=reason, numbers=json_safe(numbers))
-
-
-def steps_of(move: OpenPhase) -> int:
-    """Updates of all trials of a phase, before sharing."""
-    return sum(t.spec.max_train_steps for t in move.trials) + move.num_points * move.plan.max_train_steps
 
 
 def cut_round_1(
@@ -181,7 +178,8 @@ def cut_widening(config: StudyConfig, study: StudyRecord, move: AddTrials, measu
 
 def least_of_later_rounds(config: StudyConfig, before: int) -> int:
     """Updates of one trial of each later round after a budget of `before`: seeds and points go before these."""
-    return round(sum(length for _, length in expected_lengths(config, before, production=None)))
+    lengths = [before, *(length for _, length in expected_lengths(config, before, production=None))]
+    return round(sum(after - trunk_steps(config, first) for first, after in pairwise(lengths)))
 
 
 def is_widening_cut(study: StudyRecord, phase: str) -> bool:
@@ -220,33 +218,39 @@ def is_left_out(study: StudyRecord, name: str) -> bool:
 
 def cut_later_round(
     config: StudyConfig,
+    study: StudyRecord,
     move: OpenPhase,
     measured: Measured,
     *,
-    asked: LaterRound,
-    opened_with: Callable[[LaterRound], OpenPhase | Decision],
+    tries: Sequence[OpenPhase | Decision],
     beside: float = 0.0,
 ) -> OpenPhase | tuple[Decision, ...]:
     """A later round with the seeds, then the points, that fit `beside` the rounds after it, or else without them.
 
-    `opened_with` opens the round that is asked for with fewer of them, so that what is told of it is what runs. The
+    `tries` are the rounds that `fewer` ask for, as they would open, so that what is told of it is what runs. The
     decision to leave it out if not even one trial fits; that and its own if what fits would measure nothing.
     """
-    uncut, each, name = steps_of(move), move.plan.max_train_steps, move.plan.name
+    uncut, name = price_of(study, move), move.plan.name
     for later in (beside, 0.0):
-        for fewer in _fewer(asked):
-            opened = opened_with(fewer)
-            kept = steps_of(opened) if isinstance(opened, OpenPhase) else 0
-            if fits(config, measured, kept + later, longest=min(each, kept)):
+        for opened in tries:
+            kept = price_of(study, opened) if isinstance(opened, OpenPhase) else Price(steps=0, longest=0)
+            if fits(config, measured, kept.steps + later, longest=kept.longest):
+                if isinstance(opened, OpenPhase) and len(opened.trials) == len(move.trials):
+                    return move
+                what = f"{name} keeps no seed that is new"
+                if isinstance(opened, OpenPhase):
+                    what = f"{name} has {len(opened.trials)} of {len(move.trials)} trials, seeds cut before points"
+                    what += ", beside one seed of the rounds after it" if later else ""
+                told = cut(name, what, config, measured, num_steps=uncut.steps + later, longest=uncut.longest)
                 if isinstance(opened, Decision):
-                    what = f"{name} keeps no seed that is new"
-                    return cut(name, what, config, measured, num_steps=uncut + later, longest=each), opened
-                return _kept(config, move, opened, measured=measured, beside=later)
+                    return told, opened
+                decided = [decision for decision in move.decisions if decision.phase != name]
+                return replace(opened, decisions=(*decided, *opened.decisions, told))
     what = f"{name} is skipped" + (" with the rounds after it" if beside else "")
-    return (cut(None, what, config, measured, num_steps=uncut + beside, longest=each),)
+    return (cut(None, what, config, measured, num_steps=uncut.steps + beside, longest=uncut.longest),)
 
 
-def _fewer(asked: LaterRound) -> Iterator[LaterRound]:
+def fewer(asked: LaterRound) -> Iterator[LaterRound]:
     """A round with fewer and fewer seeds, then without its twin, then with fewer points."""
     for num_seeds in range(asked.num_seeds, 0, -1):
         yield asked.model_copy(update={"num_seeds": num_seeds})
@@ -305,17 +309,6 @@ def _close(config: StudyConfig, study: StudyRecord, phase: PhaseRecord) -> Close
     numbers = {"num_unfinished": left, "carried_steps": phase.plan.max_train_steps}
     decision = Decision(kind=kind, phase=phase.name, reason=f"{reason}.", numbers=json_safe(numbers))
     return ClosePhase(phase=phase.name, verdict=verdict, reason=f"{reason}.", outcomes=outcomes, decisions=(decision,))
-
-
-def _kept(config: StudyConfig, move: OpenPhase, kept: OpenPhase, *, measured: Measured, beside: float) -> OpenPhase:
-    if len(kept.trials) == len(move.trials):
-        return move
-    what = f"{move.plan.name} has {len(kept.trials)} of {len(move.trials)} trials, seeds cut before points"
-    what += ", beside one seed of the rounds after it" if beside else ""
-    uncut, each = steps_of(move), move.plan.max_train_steps
-    told = cut(move.plan.name, what, config, measured, num_steps=uncut + beside, longest=each)
-    decided = [decision for decision in move.decisions if decision.phase != move.plan.name]
-    return replace(kept, decisions=(*decided, *kept.decisions, told))
 
 
 def _at_a_time(config: StudyConfig, measured: Measured) -> Measured:
