@@ -240,6 +240,16 @@ def test_the_budget_is_doubled_while_a_long_trial_still_fits_beside_it(hours: fl
     assert isinstance(lab.end, Conclude)
 
 
+def test_the_decay_is_tuned_anew_though_the_hours_do_not_hold_a_further_doubling() -> None:
+    sections = {"round_1": {"adjust": "raw", "max_adjustments": 2, "decay_shares": [0.1, 0.2, 0.4]}}
+    lab = Lab(config_of(limits={"study_hours": 6.0}, **sections), trained(improving), seconds_per_step=lambda done: 1.0)
+    lab.measured = Measured(num_workers=1)
+    lab.play(max_moves=120)
+    assert any("round_1.3 is skipped" in reason for reason in cuts(lab))
+    assert [phase.name for phase in lab.phases] == ["budget_sweep", "round_1", "round_1.2", "round_1.decay", "round_2"]
+    assert hours_of(lab) <= 6.0
+
+
 def test_a_frontier_that_fits_is_measured_though_the_long_round_did_not() -> None:
     # The sweep and round 1 leave 0.43 hours: a long trial adds 0.53, four cooldowns 0.07.
     sections = {

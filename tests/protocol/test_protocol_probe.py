@@ -119,7 +119,7 @@ def test_a_gain_within_the_noise_of_the_curves_is_no_gain() -> None:
     numbers = noisy[0].decision("probe", "round_1.probe").numbers
     assert numbers["needed_gain"] < numbers["chance"]
     assert numbers["is_seed_deviation"] is False
-    assert "chance: 95 % of the gains' own standard error" in noisy[0].decision("probe").reason
+    assert "chance: 90 % of the gains' own standard error" in noisy[0].decision("probe").reason
 
 
 @pytest.mark.slow

@@ -102,3 +102,23 @@ def test_an_automatic_range_is_widened_as_decided() -> None:
     opened = lab.decision("round_opened", "round_1").numbers["search_space"]["learning_rate"]
     (move,) = widened(lab)
     assert move.within["learning_rate"] == (opened["high"], pytest.approx(3 * opened["high"], rel=1e-3))
+
+
+@pytest.mark.parametrize(("hours", "num_trials"), [(None, 20), (17.0, 20), (16.5, 16)])
+def test_a_compute_bound_round_is_widened_too_for_its_budget_alone_is_never_adjusted(
+    hours: float | None, num_trials: int
+) -> None:
+    # The sweep 2,500 steps and its cooldown 250, 16 points of 2,000, four more 8,000, a production run beside the least
+    # of it: 20,000 - 0.8 * 2,000.
+    config = config_of(
+        workload_kind="compute_bound",
+        budget={"production_steps": 20_000, "perfect_fit": None},
+        round_1={"num_trials": 16},
+        round_2={"num_trials": 1, "num_seeds": 1, "budget_multiple": "auto"},
+        limits={"study_hours": hours},
+    )
+    clock = None if hours is None else lambda done: 1.0
+    lab = Lab(config, best_at(1.0), seconds_per_step=clock).play()
+    assert len(lab.trials("round_1")) == num_trials
+    assert [p.name for p in lab.phases if p.plan.kind == "round_1"] == ["round_1"]
+    assert lab.study.phase("round_2").plan.max_train_steps == 20_000

@@ -15,8 +15,8 @@ from tuner.analysis.best_steps import best, sign_of
 from tuner.analysis.intervals import student_quantile
 from tuner.records import Curve, Direction
 
-CERTAINTY = 0.95
-"""One-sided: a mean that exceeds Student's quantile is no chance in 19 of 20 cases."""
+CERTAINTY = 0.9
+"""One-sided: a mean that exceeds Student's quantile is no chance in 9 of 10 cases. In doubt, longer (PROTOCOL 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class ProbeGain:
     """What the longer budget gained, in the metric's unit, positive when better; one of `gains` per point.
 
     `needed_gain` is the smallest mean worth twice the budget; `chance` is what the mean may be by chance: the seed
-    deviation if `is_seed_deviation`, else, while nothing was replicated, Student's 95 % of the gains' own standard
+    deviation if `is_seed_deviation`, else, while nothing was replicated, Student's 90 % of the gains' own standard
     error. Both runs of a pair have one past, so that their difference holds no luck of the seed; gains of different
     points scatter more than gains of one, which errs on the side of no gain. Infinite for a single pair.
     """

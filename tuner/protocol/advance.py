@@ -51,12 +51,14 @@ from tuner.protocol.rounds import (
     needs_longer,
     open_longer,
     open_round_1,
+    unjudgeable,
 )
 from tuner.protocol.run_hours import beyond_run_hours
 from tuner.protocol.shared_steps import price_of
 from tuner.protocol.standings import FITTED
 from tuner.protocol.sweep import advance_sweep, open_sweep
 from tuner.protocol.sweep_hours import SWEEP
+from tuner.protocol.widening import widen
 from tuner.protocol.words import steps
 from tuner.records import (
     AddTrials,
@@ -135,7 +137,9 @@ def _next_move(at: Situation) -> Move:
         return grown
     if not rounds[-1].is_closed:
         if is_compute_bound(study):
-            return advance_round(config, study, phase=rounds[-1])
+            # Its budget is never adjusted, its rates may be.
+            wider = unjudgeable(config, study, phase=rounds[-1]) or widen(config, study, phase=rounds[-1])
+            return wider or advance_round(config, study, phase=rounds[-1])
         return advance_round_1(config, study, phase=rounds[-1])
     return _after_round_1(config, study, rounds=rounds, sharing=at.sharing)
 
@@ -359,7 +363,9 @@ def _least_of_round_1(config: StudyConfig, study: StudyRecord) -> int:
 
 
 def _adjusted(config: StudyConfig, study: StudyRecord, *, rounds: list[PhaseRecord]) -> Move | None:
-    """A longer round 1, then its decay tuned anew; None when the budget stays."""
+    """A longer round 1, as far as the hours hold one, then its decay tuned anew; None when the budget stays."""
     if needs_longer(config, rounds):
-        return open_longer(config, rounds)
+        longer = open_longer(config, rounds)
+        if not is_left_out(study, longer.plan.name):
+            return longer
     return retune_decay(config, study, rounds=rounds)

@@ -85,6 +85,8 @@ def still_improving(config: StudyConfig, metric: str, *, leader: TrialRecord, mo
             f"{number(moved.before)} at half of them, {number(moved.level)} at their end, a gain of "
             f"{number(moved.gain)} where 2 % are {number(moved.needed)}"
         )
+        if moved.is_hidden:
+            told += f", and noise alone gives up to {number(moved.chance)}: it hides whether it has come to rest"
         numbers |= {"before": moved.before, "level": moved.level, "gain": moved.gain, "needed": moved.needed}
     rate = number_in(leader.params, "learning_rate", leader.spec.learning_rate)
     longest, reached = config.budget.max_steps, leader.last_step

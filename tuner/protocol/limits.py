@@ -16,6 +16,7 @@ from tuner.analysis.verdict import MIN_FEASIBLE_TRIALS
 from tuner.config.schema import LaterRound, StudyConfig
 from tuner.config.spaces import scientific_values
 from tuner.protocol.answer import CANDIDATES, conclude
+from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.failures import give_up, goes_on
 from tuner.protocol.generations import CUT, is_adaptive, num_drawn, wanted_points
 from tuner.protocol.joined import EXTENDED, joined_name
@@ -168,7 +169,7 @@ def cut_widening(config: StudyConfig, study: StudyRecord, move: AddTrials, measu
     each = max((t.spec.max_train_steps for t in move.trials), default=study.phase(move.phase).plan.max_train_steps)
     num_steps = sum(trial.spec.max_train_steps for trial in move.trials) or move.num_points * each
     least = 0 if move.phase == ROUND_1 else min(config.round_1.num_trials, MIN_FEASIBLE_TRIALS) * each
-    least += least_of_later_rounds(config, each)
+    least += least_of_later_rounds(config, each, production=production_steps(study))
     if fits(config, measured, num_steps + least, longest=each):
         return None
     what = f"no rate joins {move.phase} beyond the edge that its best one lies on, where a better one may hide"
@@ -176,9 +177,9 @@ def cut_widening(config: StudyConfig, study: StudyRecord, move: AddTrials, measu
     return replace(told, numbers={**told.numbers, WIDENED: False})
 
 
-def least_of_later_rounds(config: StudyConfig, before: int) -> int:
+def least_of_later_rounds(config: StudyConfig, before: int, *, production: int | None = None) -> int:
     """Updates of one trial of each later round after a budget of `before`: seeds and points go before these."""
-    lengths = [before, *(length for _, length in expected_lengths(config, before, production=None))]
+    lengths = [before, *(length for _, length in expected_lengths(config, before, production=production))]
     return round(sum(after - trunk_steps(config, first) for first, after in pairwise(lengths)))
 
 

@@ -14,7 +14,7 @@ from tuner.analysis.transfer import point_key
 from tuner.config.schema import StudyConfig
 from tuner.protocol.compute_bound import production_steps
 from tuner.protocol.lengths import ratio_to_production
-from tuner.protocol.probe import MIN_PROBED
+from tuner.protocol.probe import MIN_PROBED, told_bar
 from tuner.protocol.replicas import known_seed_deviation
 from tuner.protocol.rounds import GROWTH, ROUND_1, feasible
 from tuner.protocol.words import number, steps
@@ -124,13 +124,12 @@ def _after_later(config: StudyConfig, study: StudyRecord, base: PhaseRecord) -> 
         min_gain=config.round_1.min_gain,
         seed_deviation=known_seed_deviation(study),
     )
-    of = "the seed deviation" if found.is_seed_deviation else "chance: 95 % of the gains' own standard error"
     verdict = "longer training may still gain" if found.is_gain else "longer training has stopped to gain"
     return found.is_gain, (
         f"mean gain in {metric} of the {common} that {base.name} has in common with {earlier.name} (point and seed): "
         f"{found.mean_gain:+.3g}, {'above' if found.is_gain else 'not above'} both "
         f"round_1.min_gain={number(config.round_1.min_gain)} of the value ({number(found.needed_gain)}) and "
-        f"{number(found.chance)} ({of}), so {verdict}"
+        f"{number(found.chance)} ({told_bar(found)}), so {verdict}"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Final
 
-from tuner.analysis.probe import ProbeGain, measure_probe
+from tuner.analysis.probe import CERTAINTY, ProbeGain, measure_probe
 from tuner.analysis.transfer import point_key
 from tuner.analysis.verdict import CONFOUNDED, BudgetCheck, Verdict, rank_by_best_mean
 from tuner.config.schema import StudyConfig
@@ -151,14 +151,19 @@ def _told(config: StudyConfig, found: ProbeGain, *, probe: PhaseRecord) -> str:
     metric, each = probe.plan.eval.metric, ", ".join(f"{gain:+.3g}" for gain in found.gains)
     left_out = len(probe.trials) - len(found.gains)
     each += f"; {left_out} infeasible or crashed" if left_out else ""
-    unknown = "chance: 95 % of the gains' own standard error"
-    of = "the seed deviation" if found.is_seed_deviation else unknown
+    of = told_bar(found)
     return (
         f"{steps(probe.plan.max_train_steps)}, twice the budget: mean gain in the best {metric} of {len(found.gains)} "
         f"trials {found.mean_gain:+.3g}, negative where longer was worse ({each}), "
         f"{'above' if found.is_gain else 'not above'} both round_1.min_gain={number(config.round_1.min_gain)} of "
         f"the value ({number(found.needed_gain)}) and {number(found.chance)} ({of})"
     )
+
+
+def told_bar(found: ProbeGain) -> str:
+    """What a gain was held against beside `min_gain`."""
+    unknown = f"chance: {round(100 * CERTAINTY)} % of the gains' own standard error"
+    return "the seed deviation" if found.is_seed_deviation else unknown
 
 
 def _settled(check: BudgetCheck, probe: PhaseRecord) -> BudgetCheck:

@@ -1,11 +1,12 @@
 """A sweep whose training metric stopped moving: its level takes the place of a threshold, the rest goes as for a fit.
 
 Looked at when a rung has ended, over the last doubling of the best rate. The budget is the first step at which the
-fastest rate, as a mean of five evaluations, is within 2 % of the level (PROTOCOL 2, item 4).
+fastest rate, as a mean of as many evaluations as its noise asks for, is within 2 % of the level (PROTOCOL 2, item 4).
 """
 
 from __future__ import annotations
 
+from tuner.analysis.best_steps import MEAN_WINDOW
 from tuner.analysis.saturation import Movement, movement, trailing_means
 from tuner.analysis.steps_to_fit import steps_to_fit
 from tuner.protocol.kinds import kind_decision
@@ -36,7 +37,8 @@ def saturated(phase: PhaseRecord, leader: TrialRecord, moved: Movement) -> Decis
     reason = (
         f"train {metric} of the best rate, {number(learning_rate_of(leader))}, stopped moving before it was perfect: "
         f"{number(moved.before)} at {steps(rung // 2)}, {number(moved.level)} at {rung:,}, a gain of "
-        f"{number(moved.gain)}, {_too_little(moved)}; "
+        f"{number(moved.gain)}, less than 2 % ({number(moved.needed)}; noise alone gives up to "
+        f"{number(moved.chance)}); "
         "regularisation will hardly help a model that cannot fit its training set"
     )
     if phase.plan.fit is not None:
@@ -49,17 +51,11 @@ def saturated(phase: PhaseRecord, leader: TrialRecord, moved: Movement) -> Decis
         "gain": moved.gain,
         "needed": moved.needed,
         "chance": moved.chance,
+        "window": moved.window,
         "rung": rung,
         "learning_rate": learning_rate_of(leader),
     }
     return kind_decision("saturated", reason, numbers)
-
-
-def _too_little(moved: Movement) -> str:
-    """Why a gain is none: less than 2 %, or within what noise gives."""
-    if abs(moved.gain) < moved.needed:
-        return f"less than 2 % ({number(moved.needed)}; noise alone gives up to {number(moved.chance)})"
-    return f"no more than noise alone gives ({number(moved.chance)}; 2 % are {number(moved.needed)})"
 
 
 def goal_of(decision: Decision) -> FitRule:
@@ -67,9 +63,10 @@ def goal_of(decision: Decision) -> FitRule:
     return FitRule(str(decision.numbers["metric"]), float(decision.numbers["at_most"]))
 
 
-def saturated_standings(study: StudyRecord, phase: PhaseRecord, goal: FitRule) -> Standings | None:
+def saturated_standings(study: StudyRecord, phase: PhaseRecord, decided: Decision) -> Standings | None:
     """How the rates stand by when they came to the level; None if the level was reached by none."""
-    curves = {trial.trial: trailing_means(train_curve(study, trial, goal.metric)) for trial in phase.trials}
+    goal, window = goal_of(decided), int(decided.numbers.get("window", MEAN_WINDOW))
+    curves = {trial.trial: trailing_means(train_curve(study, trial, goal.metric), window) for trial in phase.trials}
     arrived = {id_: step for id_, curve in curves.items() if (step := steps_to_fit(curve, goal.at_most)) is not None}
     judged = [trial for trial in phase.trials if trial.trial in arrived and not _is_out(trial)]
     if not judged:

@@ -152,7 +152,7 @@ def _saturate(
     config: StudyConfig, facts: WorkloadFacts, *, study: StudyRecord, phase: PhaseRecord, decided: Decision
 ) -> Move:
     goal = goal_of(decided)
-    found = saturated_standings(study, phase, goal)
+    found = saturated_standings(study, phase, decided)
     if found is None:
         return give_up(nothing_left(phase), phase=SWEEP)
     is_new = decided is not decided_kind(study)

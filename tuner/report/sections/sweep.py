@@ -47,8 +47,9 @@ def _standings(source: Source, phase: PhaseRecord) -> Standings | None:
     goal = _goal(source, phase)
     if goal is None:
         return None
-    if is_saturated(source.study):
-        return saturated_standings(source.study, phase, goal)
+    decided = decided_kind(source.study)
+    if decided is not None and is_saturated(source.study):
+        return saturated_standings(source.study, phase, decided)
     return standings(source.study, phase, goal)
 
 
