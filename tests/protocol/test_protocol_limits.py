@@ -241,13 +241,17 @@ def test_the_budget_is_doubled_while_a_long_trial_still_fits_beside_it(hours: fl
 
 
 def test_the_decay_is_tuned_anew_though_the_hours_do_not_hold_a_further_doubling() -> None:
-    sections = {"round_1": {"adjust": "raw", "max_adjustments": 2, "decay_shares": [0.1, 0.2, 0.4]}}
-    lab = Lab(config_of(limits={"study_hours": 6.0}, **sections), trained(improving), seconds_per_step=lambda done: 1.0)
-    lab.measured = Measured(num_workers=1)
-    lab.play(max_moves=120)
+    sections = {
+        "budget": {"first_guess_steps": 600},
+        "round_1": {"adjust": "raw", "max_adjustments": 2, "decay_shares": [0.1, 0.2, 0.4]},
+        "round_2": {"num_trials": 1, "num_seeds": 1, "budget_multiple": 1},
+    }
+    config = config_of(limits={"study_hours": 5.2}, **sections)
+    quiet = Measured(num_workers=1)
+    lab = Lab(config, trained(improving), seconds_per_step=lambda done: 1.0, measured=quiet).play(max_moves=120)
     assert any("round_1.3 is skipped" in reason for reason in cuts(lab))
     assert [phase.name for phase in lab.phases] == ["budget_sweep", "round_1", "round_1.2", "round_1.decay", "round_2"]
-    assert hours_of(lab) <= 6.0
+    assert hours_of(lab) <= 5.2
 
 
 def test_a_frontier_that_fits_is_measured_though_the_long_round_did_not() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from synthetic import Lab, World, bowl, config_of, trained
+from synthetic import Lab, Losses, World, bowl, config_of, trained
 
 from tuner.analysis.verdict import CONFOUNDED
 from tuner.protocol.advance import next_move
 from tuner.protocol.rounds import check_round
 from tuner.protocol.runs import doubled, retuned_decays
 from tuner.records import ClosePhase, Conclude, OpenPhase, RunSpec
+from tuner.report.answer_caveats import better_probe
 
 PROBE = {"num_trials": 6, "adjust": "probe"}
 RETUNED = {**PROBE, "max_adjustments": 1, "decay_shares": [0.1, 0.2, 0.4]}
@@ -46,6 +48,38 @@ def test_a_flat_plateau_with_a_gain_in_its_decay_is_adequate_however_late_its_be
     assert (lab.study.phase("round_1").verdict, lab.study.phase("round_1.probe").verdict) == ("adequate", "no gain")
     assert isinstance(lab.end, Conclude)
     assert lab.end.answer.verdict == "adequate"
+
+
+def test_a_probed_point_that_beats_the_answer_is_told_with_what_makes_it_a_candidate() -> None:
+    """The best point gets worse with twice the steps and others gain: on average nothing that chance could not give."""
+
+    def measure(spec: RunSpec, step: int) -> Losses:
+        if not spec.schedule.decay_steps:
+            return bowl()(spec, step)
+        decades = abs(math.log10(spec.learning_rate / 1e-3))
+        is_long, progress = spec.max_train_steps > 600, 1 - step / spec.max_train_steps
+        gains = -0.3 if decades < 0.1 else 0.35 if decades < 0.4 else 0.1
+        return 1.0, 2.0 + decades + progress - (gains if is_long else 0.0) + (0.001 if spec.seed != 7 else 0.0)
+
+    lab = play(measure, round_2={"budget_multiple": "auto", "num_trials": 1})
+    assert lab.study.phase("round_1").verdict == "adequate"
+    assert isinstance(lab.end, Conclude)
+    study = replace(lab.study, answer=lab.end.answer)
+    (caveat,) = better_probe(lab.config, study)
+    best = min(lab.trials("round_1.probe"), key=lambda trial: trial.best_value or 9.0)
+    assert caveat.startswith(
+        f"round_1.probe, which only measures, reached loss {best.best_value:.4g} with learning_rate="
+    )
+    assert best.params != lab.end.answer.params
+    remedy = "`tuner extend made-up round_2.budget_multiple=2 round_2.num_trials=2` makes it a candidate"
+    assert caveat.endswith(remedy)
+    # What it names does what it says, and then there is nothing to tell.
+    longer = config_of(round_1=PROBE, round_2={"budget_multiple": 2, "num_trials": 2})
+    lab.extend(longer, max_moves=90)
+    assert isinstance(lab.end, Conclude)
+    assert lab.end.answer.params == best.params
+    assert lab.end.answer.max_train_steps == 1200
+    assert not better_probe(longer, replace(lab.study, answer=lab.end.answer))
 
 
 def test_a_loss_that_still_improves_is_too_short_and_doubles_as_often_as_allowed() -> None:

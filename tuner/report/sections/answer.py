@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from tuner.analysis.transfer import point_key
 from tuner.protocol.joined import joined, joined_name
 from tuner.records import Answer
-from tuner.report.answer_caveats import still_too_short
+from tuner.report.answer_caveats import better_probe, still_too_short
 from tuner.report.best_weights import best_weights_text
 from tuner.report.section import Section
 from tuner.report.so_far import NOT_JUDGED, later_round
@@ -37,6 +37,7 @@ def _found(source: Source, answer: Answer) -> tuple[str, ...]:
         f"Verdict on the budget of round 1, which the longer rounds extend: {answer.verdict}",
         *_later_verdict(source),
         *still_too_short(source.config, source.study),
+        *better_probe(source.config, source.study),
         f"Settings: {params_text(answer.params)}",
         f"Best validation {answer.metric}: {number(answer.best_value)} at step {answer.best_step:,} of trial "
         f"{answer.best_trial}{_spread(source)}",
