@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from sample_studies import BILL, make_config, make_phase, make_sweep, quickstart
 
 from tuner.config.schema import StudyConfig
 from tuner.protocol.kinds import kind_decision
-from tuner.records import Outcome, StudyRecord
+from tuner.records import VALIDATION, Outcome, StudyRecord
 from tuner.report.answer_caveats import answer_caveats
 from tuner.report.payloads import answer_payload, as_text, trial_payload
 from tuner.report.search_edges import edge_of
@@ -213,3 +214,40 @@ def test_a_budget_that_may_not_grow_any_more_says_what_lets_it() -> None:
     assert not told(study, max_adjustments=1), f"it was {last.verdict}"
     bound = kind_decision("compute_bound", "as stated", {})
     assert not told(replace(short, decisions=(bound,)), max_adjustments=1), "no doubling is tried there"
+
+
+def answered_by_round_2() -> StudyRecord:
+    study = quickstart_study()
+    assert study.answer is not None
+    best = min(study.phase("round_2").trials, key=lambda trial: trial.best_value or 9.0)
+    return replace(study, answer=replace(study.answer, best_trial=best.trial))
+
+
+def test_the_density_of_the_search_is_that_of_round_1_though_a_later_round_has_the_best_trial() -> None:
+    told = questions(answered_by_round_2())["Are there enough points in the good region?"]
+    assert "of 6 points of round_1.2 lie within two seed deviations" in told
+
+
+def test_late_noise_and_early_rest_of_the_best_trials_are_told() -> None:
+    study = answered_by_round_2()
+    told = questions(study)
+    assert told["Do the best trials vary late in training?"].startswith(("No: ", "Yes: "))
+    assert "of 2 were as good as they get" in told["Do the best trials saturate early?"]
+    later = study.phases[-1]
+
+    def with_late(jitter: float, first_good: float) -> dict[str, str]:
+        trials = tuple(replace(t, first_good_step=round(first_good * t.last_step)) for t in later.trials)
+        curves = dict(study.curves)
+        for trial in trials:
+            steps = range(trial.last_step // 25, trial.last_step + 1, trial.last_step // 25)
+            values = tuple(
+                (step, (trial.best_value or 1.0) * (1 + random.Random(step).gauss(0, jitter))) for step in steps
+            )
+            curves[trial.trial] = {**curves[trial.trial], (VALIDATION, "loss"): values}
+        return questions(replace(study, phases=(*study.phases[:-1], replace(later, trials=trials)), curves=curves))
+
+    calm, loud = with_late(0.0001, 0.9), with_late(0.05, 0.3)
+    assert calm["Do the best trials vary late in training?"].startswith("No: ")
+    assert loud["Do the best trials vary late in training?"].startswith("Yes: ")
+    assert calm["Do the best trials saturate early?"].startswith("No: 0 of 2")
+    assert loud["Do the best trials saturate early?"].startswith("Yes: 2 of 2")

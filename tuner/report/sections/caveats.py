@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import fmean, median
 
 from tuner.analysis.best_steps import noise, sign_of
 from tuner.config.schema import CausalLMWorkload
-from tuner.protocol.replicas import replicas
+from tuner.protocol.replicas import ranked_points, replicas
 from tuner.records import TRAIN_SAMPLE, VALIDATION, Curve, PhaseRecord, TrialRecord
 from tuner.report.isolations import derived_under, fixed_settings
 from tuner.report.search_edges import edges_of
 from tuner.report.section import Section, Table
 from tuner.report.source import Source, values_by_point
 from tuner.report.wording import number
+
+NUM_LEADING = 5
+"""So many of the best points are looked at where the question is about the best trials."""
+
+MIN_LATE, EARLY = 4, 0.5
+"""Evaluations in the last third of a run that tell its noise; the share of a run until which it saturates early."""
 
 WINDOW = 5
 """Evaluations in the means that tell whether a curve still moves at its end."""
@@ -31,6 +37,8 @@ def caveats_section(source: Source) -> Section:
             *rows,
             ("Was the best trial still improving at its end?", _end(curve, phase)),
             ("Does the best trial overfit?", _overfit(source, phase, best)),
+            ("Do the best trials vary late in training?", _varies_late(source, phase)),
+            ("Do the best trials saturate early?", _saturates_early(phase)),
             ("How much of the differences is seed?", _seeds(source, phase)),
             ("What was fixed, so that all of this is conditional on it?", _fixed(source)),
         ]
@@ -80,6 +88,9 @@ def _infeasible(source: Source) -> str:
 
 
 def _good_region(source: Source, phase: PhaseRecord, best: TrialRecord) -> str:
+    # Later rounds train the best points alone: how densely the space was searched shows in round 1.
+    searched = [each for each in source.rounds if each.plan.kind == "round_1" and values_by_point(each)]
+    phase = searched[-1] if searched else phase
     metric, sign = phase.plan.eval.metric, sign_of(phase.plan.eval.direction)
     deviation = source.seed_deviation()
     margin = 2 * (deviation if deviation else noise(source.study.curve(best.trial, VALIDATION, metric)))
@@ -119,6 +130,41 @@ def _overfit(source: Source, phase: PhaseRecord, best: TrialRecord) -> str:
         else "and on the training sample too"
     )
     return f"It ended {number(loss)} worse than at step {best.best_step:,}, {why}."
+
+
+def _leading(phase: PhaseRecord) -> list[TrialRecord]:
+    """The best trial of each of the best points."""
+    return [trials[0] for trials in ranked_points(phase)[:NUM_LEADING]]
+
+
+def _varies_late(source: Source, phase: PhaseRecord) -> str:
+    """The playbook's reason to look: large steps late in training hide what settings are worth."""
+    metric, found = phase.plan.eval.metric, []
+    for trial in _leading(phase):
+        curve = source.study.curve(trial.trial, VALIDATION, metric)
+        late = tuple(point for point in curve if 3 * point[0] >= 2 * trial.last_step)
+        if len(late) >= MIN_LATE and trial.best_value:
+            found.append(noise(late) / abs(trial.best_value))
+    if not found:
+        return f"Unknown: fewer than {MIN_LATE} evaluations lie in the last third of their runs."
+    share, bar = median(found), source.config.round_1.min_gain
+    told = f"{100 * share:.2g} % of the value from evaluation to evaluation in the last third (median of {len(found)})"
+    if share > bar:
+        return (
+            f"Yes: {told}, more than the gains that count (round_1.min_gain, {100 * bar:.2g} %): a longer decay, a "
+            "larger batch or more validation examples would calm it."
+        )
+    return f"No: {told}."
+
+
+def _saturates_early(phase: PhaseRecord) -> str:
+    """Whether most of the run brought nothing: as good as it gets within noise (first good step)."""
+    shares = [trial.first_good_step / trial.last_step for trial in _leading(phase) if trial.first_good_step]
+    if not shares:
+        return "Unknown: no first good step is known."
+    early = sum(share <= EARLY for share in shares)
+    told = f"{early} of {len(shares)} were as good as they get, within noise, in the first half; the median at"
+    return f"{'Yes' if 2 * early > len(shares) else 'No'}: {told} {100 * median(shares):.0f} % of the run."
 
 
 def _seeds(source: Source, phase: PhaseRecord) -> str:
