@@ -251,3 +251,19 @@ def test_late_noise_and_early_rest_of_the_best_trials_are_told() -> None:
     assert loud["Do the best trials vary late in training?"].startswith("Yes: ")
     assert calm["Do the best trials saturate early?"].startswith("No: 0 of 2")
     assert loud["Do the best trials saturate early?"].startswith("Yes: 2 of 2")
+
+
+def test_values_on_a_sample_of_the_validation_set_are_told_as_such() -> None:
+    study = answered_by_round_2()
+    question = "Was it chosen on all validation examples?"
+    assert questions(study)[question] == "Yes."
+
+    def capped(most: int) -> str:
+        phases = tuple(
+            replace(each, plan=replace(each.plan, eval=replace(each.plan.eval, max_validation_examples=most)))
+            for each in study.phases
+        )
+        return questions(replace(study, phases=phases))[question]
+
+    assert capped(100).startswith("No: on 100 of 250, the same in every trial")
+    assert capped(250) == "Yes."

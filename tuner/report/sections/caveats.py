@@ -12,7 +12,7 @@ from tuner.report.isolations import derived_under, fixed_settings
 from tuner.report.search_edges import edges_of
 from tuner.report.section import Section, Table
 from tuner.report.source import Source, values_by_point
-from tuner.report.wording import number
+from tuner.report.wording import first_decision, number
 
 NUM_LEADING = 5
 """So many of the best points are looked at where the question is about the best trials."""
@@ -40,6 +40,7 @@ def caveats_section(source: Source) -> Section:
             ("Do the best trials vary late in training?", _varies_late(source, phase)),
             ("Do the best trials saturate early?", _saturates_early(phase)),
             ("How much of the differences is seed?", _seeds(source, phase)),
+            ("Was it chosen on all validation examples?", _sampled(source, phase)),
             ("What was fixed, so that all of this is conditional on it?", _fixed(source)),
         ]
     if isinstance(source.config.workload, CausalLMWorkload) and source.config.workload.tokenizer == "bpe":
@@ -130,6 +131,19 @@ def _overfit(source: Source, phase: PhaseRecord, best: TrialRecord) -> str:
         else "and on the training sample too"
     )
     return f"It ended {number(loss)} worse than at step {best.best_step:,}, {why}."
+
+
+def _sampled(source: Source, phase: PhaseRecord) -> str:
+    """Values on a fixed sample compare with each other; how far they are from those of the whole set is not measured."""
+    facts, most = first_decision(source.study, "facts"), phase.plan.eval.max_validation_examples
+    everything = facts.numbers.get("num_validation_examples") if facts else None
+    if most is None or (everything is not None and most >= everything):
+        return "Yes."
+    of = "" if everything is None else f" of {everything:,}"
+    return (
+        f"No: on {most:,}{of}, the same in every trial (evaluation.max_validation_examples). Values compare with each "
+        "other; the test score is on the whole test set."
+    )
 
 
 def _leading(phase: PhaseRecord) -> list[TrialRecord]:
