@@ -134,7 +134,7 @@ def _overfit(source: Source, phase: PhaseRecord, best: TrialRecord) -> str:
 
 
 def _sampled(source: Source, phase: PhaseRecord) -> str:
-    """Values on a fixed sample compare with each other; how far they are from those of the whole set is not measured."""
+    """Values on a fixed sample compare with each other; those of the whole set are not measured."""
     facts, most = first_decision(source.study, "facts"), phase.plan.eval.max_validation_examples
     everything = facts.numbers.get("num_validation_examples") if facts else None
     if most is None or (everything is not None and most >= everything):
