@@ -158,7 +158,7 @@ def test_a_gain_within_the_noise_of_the_curves_is_no_gain() -> None:
 
 @pytest.mark.slow
 def test_noise_changes_few_verdicts() -> None:
-    # A decay that hides nothing: a gain of 0.25 is twelve noise deviations, none is none. One in twenty of the flat
+    # A decay that hides nothing: a gain of 0.25 is twelve noise deviations, none is none. One in ten of the flat
     # ones is wrong by design; tests/benchmarks/verdict_accuracy.py counts many.
     for progress, wrong, at_most in ((flat, "too short", 2), (still_improving, "adequate", 0)):
         labs = [play(trained(progress, noise=0.02, decay_gain=0.3), seed=s, round_2=None) for s in range(12)]

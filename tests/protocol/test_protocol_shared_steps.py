@@ -9,6 +9,7 @@ import pytest
 from synthetic import Lab, config_of, pasts_of, trained
 
 from tuner.protocol.advance import next_move
+from tuner.protocol.measured import Measured
 from tuner.protocol.shared_steps import new_steps, price_of
 from tuner.records import OpenPhase, PhaseRecord, StudyRecord, TrialPlan
 
@@ -66,6 +67,14 @@ def test_a_run_shares_no_more_than_another_one_reached() -> None:
         for phase in lab.phases[:2]
     )
     assert new_steps(replace(lab.study, phases=phases), [longer]) == [1200 - 100]
+
+
+def test_without_sharing_a_phase_costs_all_of_its_steps() -> None:
+    lab = Lab(config_of(round_1=LONGER), trained(improving)).play(until="round_1.probe")
+    before, move = opened(lab)[-1]
+    assert move.plan.name == "round_1.probe"
+    assert price_of(before, move, Measured(shares=False)).steps == 5 * 1200
+    assert price_of(before, move, Measured()).steps == 5 * 719
 
 
 def test_hours_hold_a_doubling_that_costs_little_beside_its_probe() -> None:

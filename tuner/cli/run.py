@@ -279,7 +279,7 @@ def _build_engine(store: Store, lease: Lease, config: StudyConfig, options: RunO
     try:
         with Watcher(stderr_console()) as watcher:
             planner = Planner(store, lease, config, mirror=mirror, warn=watcher.warned)
-            planner.num_workers, planner.extension = num_workers, options.extension
+            planner.num_workers, planner.extension, planner.shares = num_workers, options.extension, options.share
             LocalEngine(store, lease, planner, WorkerPool(job, num_workers), watcher).run()
     finally:
         mirror.close()

@@ -251,7 +251,7 @@ def _within_hours(at: Situation, move: OpenPhase) -> Move:
     if kind == LATER and move.plan.name == round_name(place_of(move.plan)):
         return _later_round_within_hours(at, move)
     skipped = _is_too_long(config, study, move, measured)
-    needed, each = price_of(study, move), move.plan.max_train_steps
+    needed, each = price_of(study, move, measured), move.plan.max_train_steps
     # What an extension asks for comes first: it was asked for with what stands in view.
     after = least_of_later_rounds(config, each) if kind == "round_1" and not is_extended(study) else 0
     beside = _least_of_round_1(config, study) if kind == INSTABILITY_PROBE else after

@@ -89,7 +89,7 @@ def with_cost(config: StudyConfig, study: StudyRecord, move: OpenPhase, measured
     """The phase with what it is expected to cost beside what the study has trained, an upper bound."""
     if config.limits.study_hours is None or measured.seconds_per_step is None:
         return move
-    each, count, price = move.plan.max_train_steps, len(move.trials) + move.num_points, price_of(study, move)
+    each, count, price = move.plan.max_train_steps, len(move.trials) + move.num_points, price_of(study, move, measured)
     if not move.trials and is_adaptive(config):
         count, measured = wanted_points(config, move.decisions, move.plan.name), _at_a_time(config, measured)
         price = Price(steps=count * each, longest=each)
@@ -231,10 +231,10 @@ def cut_later_round(
     `tries` are the rounds that `fewer` ask for, as they would open, so that what is told of it is what runs. The
     decision to leave it out if not even one trial fits; that and its own if what fits would measure nothing.
     """
-    uncut, name = price_of(study, move), move.plan.name
+    uncut, name = price_of(study, move, measured), move.plan.name
     for later in (beside, 0.0):
         for opened in tries:
-            kept = price_of(study, opened) if isinstance(opened, OpenPhase) else Price(steps=0, longest=0)
+            kept = price_of(study, opened, measured) if isinstance(opened, OpenPhase) else Price(steps=0, longest=0)
             if fits(config, measured, kept.steps + later, longest=kept.longest):
                 if isinstance(opened, OpenPhase) and len(opened.trials) == len(move.trials):
                     return move

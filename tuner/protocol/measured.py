@@ -15,7 +15,8 @@ class Measured:
     """Updates carried out so far, and the seconds of workers that they took with evaluations, checkpoints and setup.
 
     `training_seconds` are those of `worker_seconds` that went into updates and evaluations alone. `elapsed_seconds` is
-    the time of all runs of the study, without what lay between them; `num_workers` share the work.
+    the time of all runs of the study, without what lay between them; `num_workers` share the work. Runs share what
+    they have in common unless `shares` is false (`--no-sharing`).
     """
 
     num_steps: int = 0
@@ -23,6 +24,7 @@ class Measured:
     training_seconds: float = 0.0
     elapsed_seconds: float = 0.0
     num_workers: int = 1
+    shares: bool = True
 
     @property
     def seconds_per_step(self) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from tuner.protocol.measured import NOTHING_MEASURED, Measured
 from tuner.records import OpenPhase, RunSpec, ScheduleSpec, StudyRecord, TrialPlan
 
 _PLATEAU = ("constant", "warmup_stable_decay")
@@ -22,9 +23,13 @@ class Price:
     longest: int
 
 
-def price_of(study: StudyRecord, move: OpenPhase) -> Price:
+def price_of(study: StudyRecord, move: OpenPhase, measured: Measured = NOTHING_MEASURED) -> Price:
     """What a phase adds; points that the search has yet to propose share nothing."""
-    new = [*new_steps(study, move.trials), *[move.plan.max_train_steps] * move.num_points]
+    full = [trial.spec.max_train_steps for trial in move.trials]
+    new = [
+        *(new_steps(study, move.trials) if measured.shares else full),
+        *[move.plan.max_train_steps] * move.num_points,
+    ]
     return Price(steps=sum(new), longest=max(new, default=0))
 
 

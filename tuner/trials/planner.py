@@ -56,6 +56,8 @@ class Planner:
         """What `tuner extend` decided; committed once a worker has found the data to be those of the study."""
         self.num_workers = 1
         """How many workers share what is to come."""
+        self.shares = True
+        """Whether runs go on from what others have trained."""
         # Earlier runs by their workers' accounts, this one by the clock.
         self._earlier_seconds, self._began = store.elapsed_seconds(config.study), time.monotonic()
 
@@ -131,7 +133,7 @@ class Planner:
     def _measured(self) -> Measured:
         elapsed = self._earlier_seconds + time.monotonic() - self._began
         spent = self._store.measured(self._config.study)
-        return replace(spent, elapsed_seconds=elapsed, num_workers=self.num_workers)
+        return replace(spent, elapsed_seconds=elapsed, num_workers=self.num_workers, shares=self.shares)
 
     def _with_sharing(self, move: Conclude) -> Conclude:
         """How far equal recipes gave equal bits in this study (D2)."""
