@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from sample_studies import BILL, make_config, make_phase, make_sweep, quickstart_study, unfinished_study
 
+from tuner.analysis.transfer import point_key
 from tuner.config.schema import StudyConfig
 from tuner.protocol.kinds import kind_decision
 from tuner.records import VALIDATION, Outcome, StudyRecord
@@ -97,6 +98,33 @@ def test_rounds_are_compared_in_order_and_in_seed_deviations() -> None:
     assert any("seed deviations" in line for line in section.evidence)
     (table,) = section.tables
     assert [row[6] for row in table.rows] == [1, 2]
+
+
+def at_budget_of_round_1(study: StudyRecord, *, new_seed: bool) -> StudyRecord:
+    """The study with a second round as long as the one before, with a new seed beside the first or without one."""
+    *others, before, later = study.phases
+    first = {point_key(trial.params): trial for trial in before.trials}
+    trials = tuple(
+        replace(trial, best_value=first[point_key(trial.params)].best_value) if trial.spec.seed == 0 else trial
+        for trial in later.trials
+        if new_seed or trial.spec.seed == 0
+    )
+    plan = replace(later.plan, max_train_steps=before.plan.max_train_steps)
+    return replace(study, phases=(*others, before, replace(later, plan=plan, trials=trials)))
+
+
+def test_a_round_of_the_same_length_is_held_against_the_one_before_by_further_seeds() -> None:
+    """Those of the first seed are the same runs: they would always hold, by nothing measured."""
+    study = at_budget_of_round_1(quickstart_study(), new_seed=True)
+    section = sections_of(study)["round_1.2 against round_2: does it replicate?"]
+    assert f"at {study.phases[-1].plan.max_train_steps:,} updates with further seeds" in section.claim
+    (table,) = section.tables
+    new = {trial.best_value for trial in study.phases[-1].trials if trial.spec.seed != 0}
+    assert {row[2] for row in table.rows} == new
+    assert [row[7] for row in table.rows] == [1, 1]
+    assert "chosen by their first seed" in (section.caveat or "")
+    titles = sections_of(at_budget_of_round_1(quickstart_study(), new_seed=False))
+    assert not [title for title in titles if title.startswith("round_1.2 against round_2")]
 
 
 def test_ranks_put_the_better_value_first_for_metrics_that_rise() -> None:

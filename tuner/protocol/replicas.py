@@ -38,6 +38,18 @@ def paired_replicas(earlier: PhaseRecord, later: PhaseRecord) -> dict[str, tuple
     return pairs
 
 
+def further_replicas(
+    earlier: PhaseRecord, later: PhaseRecord
+) -> dict[str, tuple[list[TrialRecord], list[TrialRecord]]]:
+    """Points that two phases share: their trials in the earlier one, and those of seeds that only the later one has."""
+    after, pairs = replicas(later), {}
+    for key, firsts in replicas(earlier).items():
+        seeds = {trial.spec.seed for trial in firsts}
+        if further := [trial for trial in after.get(key, ()) if trial.spec.seed not in seeds]:
+            pairs[key] = (firsts, further)
+    return pairs
+
+
 def value_of(trial: TrialRecord) -> float:
     """The best value of a feasible trial."""
     assert trial.best_value is not None, "feasible trials have one"

@@ -36,7 +36,7 @@ def draw_rounds(
     names: tuple[str, str],
     steps: tuple[int, int],
 ) -> Figure:
-    """A slope from each point's mean in the earlier round to its mean in the later one, over the seeds that both have.
+    """A slope from each point's mean in the earlier round to its mean in the later one, over the seeds compared.
 
     Circles are single seeds.
     """
@@ -58,7 +58,7 @@ def draw_rounds(
     pad = 0.06 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 0.5
     axes.set_ylim(min(values) - pad, max(values) + pad)
     label_lines(axes, labels)
-    handles = [Line2D([], [], color=CYCLE[0], marker="o", ms=7, mec="white", label="mean over seeds of both")]
+    handles = [Line2D([], [], color=CYCLE[0], marker="o", ms=7, mec="white", label="mean over seeds compared")]
     if any(len(point.later + point.further) > 1 or len(point.earlier) > 1 for point in points):
         handles.append(Line2D([], [], color=CYCLE[0], marker="o", ms=5, mfc="none", ls="", label="single seeds"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)

@@ -1,4 +1,8 @@
-"""Does it still hold? The points that two rounds share: did their order change when training got longer?"""
+"""Does it still hold? The points that two rounds share: did their order change when training got longer?
+
+Paired by the seeds that both rounds have. A round of the same length repeats those to the bit: there, further seeds of
+the same points are held against the ones that they were chosen by.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,34 @@ from statistics import fmean
 
 from tuner.analysis.best_steps import sign_of
 from tuner.analysis.transfer import Transfer, compare_rounds
-from tuner.protocol.replicas import paired_replicas, replicas, value_of
+from tuner.protocol.replicas import further_replicas, paired_replicas, replicas, value_of
 from tuner.records import PhaseRecord, TrialRecord
 from tuner.report.figures.rounds import SharedPoint, draw_rounds
 from tuner.report.section import Drawing, Section, Table
 from tuner.report.source import Source, values_by_point
 from tuner.report.wording import number, params_text
 
+BOTH = "by the seeds that both have"
+
 
 def round_sections(source: Source) -> list[Section]:
     """One section per pair of successive rounds that share points."""
-    pairs = [(a, b) for a, b in pairwise(source.rounds) if values_by_point(a).keys() & values_by_point(b).keys()]
-    return [_section(source, earlier, later) for earlier, later in pairs]
+    return [_section(source, a, b) for a, b in pairwise(source.rounds) if _pairs(a, b)]
+
+
+def _pairs(earlier: PhaseRecord, later: PhaseRecord) -> dict[str, tuple[list[TrialRecord], list[TrialRecord]]]:
+    return further_replicas(earlier, later) if _is_replication(earlier, later) else paired_replicas(earlier, later)
+
+
+def _is_replication(earlier: PhaseRecord, later: PhaseRecord) -> bool:
+    return earlier.plan.max_train_steps == later.plan.max_train_steps
 
 
 def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Section:
-    pairs = paired_replicas(earlier, later)
+    pairs, is_again = _pairs(earlier, later), _is_replication(earlier, later)
     before = {point: [value_of(trial) for trial in trials] for point, (trials, _) in pairs.items()}
     after = {point: [value_of(trial) for trial in trials] for point, (_, trials) in pairs.items()}
-    everything = replicas(later)
+    everything = {} if is_again else replicas(later)
     deviation = source.seed_deviation()
     direction = later.plan.eval.direction
     transfer = compare_rounds(
@@ -41,7 +54,7 @@ def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Sectio
             label=_label(pairs[point][1][0], fmean(after[point])),
             earlier=tuple(before[point]),
             later=tuple(after[point]),
-            further=tuple(value_of(trial) for trial in everything[point] if trial not in pairs[point][1]),
+            further=tuple(value_of(trial) for trial in everything.get(point, ()) if trial not in pairs[point][1]),
         )
         for point in ranked
     )
@@ -54,9 +67,9 @@ def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Sectio
     )
     claim = _claim(earlier, later, transfer)
     return Section(
-        title=f"{earlier.name} against {later.name}: does it still hold?",
+        title=f"{earlier.name} against {later.name}: does it {'replicate' if is_again else 'still hold'}?",
         claim=claim,
-        evidence=_evidence(transfer, deviation),
+        evidence=_evidence(transfer, deviation, by="by further seeds" if is_again else BOTH),
         drawings=(Drawing(name=f"rounds-{earlier.name}-{later.name}", figure=figure, alt=claim),),
         tables=(
             _table(
@@ -64,18 +77,18 @@ def _section(source: Source, earlier: PhaseRecord, later: PhaseRecord) -> Sectio
                 (before, after),
                 names=names,
                 sign=sign_of(direction),
-                title=f"{earlier.name} against {later.name}, by the seeds that both have",
+                title=f"{earlier.name} against {later.name}, {'by further seeds' if is_again else BOTH}",
             ),
         ),
-        caveat="Points that did not go on are not compared: what was dropped may have caught up."
-        if len(values_by_point(earlier)) > len(shared)
-        else None,
+        caveat=" ".join(_caveats(earlier, num_shared=len(shared), is_again=is_again)) or None,
     )
 
 
 def _claim(earlier: PhaseRecord, later: PhaseRecord, transfer: Transfer) -> str:
     count = len(transfer.points)
     budgets = f"from {earlier.plan.max_train_steps:,} to {later.plan.max_train_steps:,} updates"
+    if _is_replication(earlier, later):
+        budgets = f"at {later.plan.max_train_steps:,} updates with further seeds"
     if count == 1:
         return f"One point went on {budgets}: there is no order to compare."
     if not transfer.num_order_changes:
@@ -84,10 +97,22 @@ def _claim(earlier: PhaseRecord, later: PhaseRecord, transfer: Transfer) -> str:
     return f"{changes} of the {count} shared points changed order {budgets}."
 
 
-def _evidence(transfer: Transfer, deviation: float | None) -> tuple[str, ...]:
+def _caveats(earlier: PhaseRecord, *, num_shared: int, is_again: bool) -> list[str]:
+    told = []
+    if is_again:
+        told.append(
+            "The points were chosen by their first seed, which luck helped: further seeds are expected to be a little "
+            "worse."
+        )
+    if len(values_by_point(earlier)) > num_shared:
+        told.append("Points that did not go on are not compared: what was dropped may have caught up.")
+    return told
+
+
+def _evidence(transfer: Transfer, deviation: float | None, *, by: str) -> tuple[str, ...]:
     gain = fmean(transfer.gains)
     lines = [
-        f"Mean gain of the shared points, by the seeds that both rounds have: {number(gain)}"
+        f"Mean gain of the shared points, {by}: {number(gain)}"
         + (f" ({gain / deviation:.1f} seed deviations)" if deviation else "")
     ]
     lines.append(
