@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean, stdev
 
 from tuner.analysis.transfer import point_key
-from tuner.protocol.joined import joined, joined_name
+from tuner.protocol.joined import is_extended, joined, joined_name
 from tuner.records import Answer
 from tuner.report.answer_caveats import better_probe, still_too_short
 from tuner.report.best_weights import best_weights_text
@@ -110,4 +110,5 @@ def _unfinished(source: Source) -> tuple[str, ...]:
 
 def _reproduce(source: Source) -> tuple[tuple[str, str], ...]:
     config = ("Config of the study, every default stated", source.config.model_dump_json(indent=2, by_alias=True))
-    return (("Command", source.command), config) if source.command else (config,)
+    title = "Command; the study was extended since, see Decisions" if is_extended(source.study) else "Command"
+    return ((title, source.command), config) if source.command else (config,)
