@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def test_tokens_that_a_killed_worker_left_half_written_go(store: Store) -> None:
 @pytest.mark.parametrize("retention", ["extendable", "answer"])
 def test_a_finished_study_keeps_what_its_retention_says(store: Store, retention: str) -> None:
     config = f'{{"execution":{{"retention":"{retention}"}}}}'
-    lease = open_study(store, [make_spec(100), make_spec(120)], make_plan(steps=120))
+    lease = open_study(store, [make_spec(100), replace(make_spec(120), seed=1)], make_plan(steps=120))
     store.update_config("x", config)
     for steps in (100, 120):
         FakeWorker.next(store).begin().train(steps, checkpoints=[40, steps], keep=[40, steps]).end()
