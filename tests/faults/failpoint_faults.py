@@ -95,7 +95,7 @@ def hurried(*arguments: str) -> None:
     from tuner.storage import database, patience
     from tuner.trials import heartbeat
 
-    heartbeat.RENEW_EVERY_SECONDS, database.BUSY_SECONDS = 0.2, 1
+    heartbeat.RENEW_EVERY_SECONDS, database.BUSY_SECONDS = 0.02, 1
     patience.PATIENCE_SECONDS, patience.PAUSE_SECONDS = 0.5, 0.05
     run_tuner(list(arguments))
 
