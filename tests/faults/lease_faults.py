@@ -33,6 +33,9 @@ LEASE_SECONDS = 1.0
 TICKS_FOR_A_WRITE = 5
 """A commit takes about one; a worker that has nothing to do looks for trials and so gets there, too."""
 
+SECONDS_FOR_A_WRITE = 20.0
+"""A worker that finds its trial lost and no other one has nothing to work on while the planner stands still."""
+
 
 def race_for_trials(seed: int, folder: Path) -> None:
     """Sixteen processes claim and end trials as fast as they can: each is claimed once, none is left."""
@@ -147,10 +150,12 @@ def stop(pid: int, home: Path) -> bool:
 
 
 def wake(pid: int) -> None:
-    """Let a stopped process go on, and wait until it has worked for long enough to write."""
-    before = cpu_ticks(pid)
+    """Let a stopped process go on, and wait until it has worked for long enough to write, or had the time to."""
+    before, deadline = cpu_ticks(pid), time.monotonic() + SECONDS_FOR_A_WRITE
     os.kill(pid, signal.SIGCONT)
     while (ticks := cpu_ticks(pid)) is not None and before is not None and ticks < before + TICKS_FOR_A_WRITE:
+        if time.monotonic() > deadline:
+            return
         time.sleep(0.01)
 
 
@@ -164,10 +169,11 @@ def cpu_ticks(pid: int) -> int | None:
 
 
 def is_writable(database: Path) -> bool:
-    """Whether somebody can write within a moment."""
+    """Whether somebody can commit within a moment: a reader that was stopped in the middle holds up the next writer,
+    and that one all readers."""
     with closing(sqlite3.connect(database, timeout=1.0, isolation_level=None)) as connection:
         try:
-            connection.execute("begin immediate")
+            connection.execute("begin exclusive")
             connection.execute("rollback")
         except sqlite3.OperationalError:
             return False
