@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,9 +35,18 @@ def test_a_study_with_hours_enough_is_not_cut_and_tells_the_cost_of_each_phase()
     lab = slow(100, lambda done: 1.0, workers=2)
     assert not cuts(lab)
     cost = lab.decision("cost", "round_1").numbers
-    assert cost["hours"] == pytest.approx(6 * 600 * 1.0 / 2 / 3600)
+    # Half of them each, and half of the last one, which may begin when the others are done.
+    assert cost["hours"] == pytest.approx((6 + 1) * 600 * 1.0 / 2 / 3600)
     assert cost["seconds_per_step"] == 1.0
     assert {d.phase for d in lab.decisions if d.kind == "cost"} == {"budget_sweep", "round_1", "round_2"}
+
+
+def test_a_cost_is_not_exceeded_by_trials_that_do_not_divide_among_the_workers() -> None:
+    # Five trials of 600 on two workers: three after one another.
+    measured = Measured(num_steps=1, worker_seconds=1.0, num_workers=2)
+    assert measured.seconds_for(5 * 600, longest=600) == 3 * 600
+    assert measured.seconds_for(600, longest=600) == 600
+    assert replace(measured, num_workers=1).seconds_for(5 * 600, longest=600) == 5 * 600
 
 
 def test_without_study_hours_nothing_is_costed_or_cut() -> None:
@@ -275,7 +285,7 @@ def test_a_frontier_that_fits_is_measured_though_the_long_round_did_not() -> Non
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_points_of_a_sampler_that_learns_are_cut_when_the_round_opens_and_the_number_binds(sampler: str) -> None:
     round_1 = {"sampler": sampler, "parallelism": 2, "num_trials": 12}
-    lab = slow(1.4, lambda done: 1.0, workers=4, budget={"first_guess_steps": 600}, round_1=round_1)
+    lab = slow(1.45, lambda done: 1.0, workers=4, budget={"first_guess_steps": 600}, round_1=round_1)
     told = lab.decision("cut", "round_1").numbers
     # Two proposals at a time keep two of the four workers busy.
     assert (told["num_points"], told["num_workers"]) == (11, 2)

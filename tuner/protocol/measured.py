@@ -34,9 +34,13 @@ class Measured:
         return self.worker_seconds / self.num_steps
 
     def seconds_for(self, num_steps: float, *, longest: float = 0.0) -> float | None:
-        """Seconds that all workers together need for so many updates, of which `longest` are one after the other."""
+        """Seconds that all workers together need for so many updates at most, `longest` of them one after the other.
+
+        The last trial may begin when the others are done: whatever the order, no schedule without idle beginnings takes
+        longer than this (Graham, 1969).
+        """
         each = self.seconds_per_step
-        return None if each is None else max(num_steps / self.num_workers, longest) * each
+        return None if each is None else (num_steps + (self.num_workers - 1) * longest) / self.num_workers * each
 
     def training_only(self) -> Measured:
         """The same without setup and checkpoints, which are most of it while few steps were measured."""
