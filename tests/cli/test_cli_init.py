@@ -122,6 +122,7 @@ def test_smaller_gpu_gets_a_smaller_model(here: Path) -> None:
         (["mine", "--model", "bert"], "--model=bert is not trained from scratch here; use gpt2 or llama"),
         (["mine", "--hours", "0"], "--hours=0 buys nothing"),
         (["mine", "--hours", "0.001"], "--hours=0.001: the smallest study may take"),
+        (["mine", "--data", ""], "--data= is empty; name a text file or a glob, or leave --data out"),
         (["mine", "--gpu", "2GB"], "--gpu=2GB is below the smallest preset, 4GB"),
         (["mine", "--gpu", "big"], "--gpu=big is no size of memory; write it like 6GB"),
         (["mine", "--data", "t.csv", "--text", "boby"], "has no such column; did you mean body? it has id, body"),

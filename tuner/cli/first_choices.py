@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -108,8 +109,8 @@ def _affordable(drafts: Sequence[FirstStudy], hours: float | None) -> FirstStudy
             if seconds <= 3600 * hours:
                 return replace(_with_cost(study), max_adjustments=MOST_DOUBLINGS)
     raise ConfigError(
-        f"--hours={hours:g}: the smallest study may take {seconds / 3600:.2g} hours; give it that many, or leave "
-        "--hours out and shorten the study by hand"
+        f"--hours={hours:g}: the smallest study may take {ceil(seconds / 36) / 100:g} hours; give it that many, or "
+        "leave --hours out and shorten the study by hand"
     )
 
 

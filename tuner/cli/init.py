@@ -44,8 +44,11 @@ def init_command(
     from tuner.cli.first_choices import FirstChoices, first_study
     from tuner.cli.plain import plain
     from tuner.config.first_study import first_study_yaml
+    from tuner.errors import ConfigError
 
     path = _new_file(name)
+    if data == "":
+        raise ConfigError("--data= is empty; name a text file or a glob, or leave --data out for Python's own manual")
     if text is None and data is not None and data.lower().endswith((".csv", ".jsonl")):
         warn(f"{data} is read as plain text, with all its columns; --text COLUMN takes one of them, a document per row")
     asked = FirstChoices(name=name, data=data, text_column=text, architecture=model, hours=hours, gpu=gpu)

@@ -161,7 +161,7 @@ def _about_twins(study: StudyRecord, answer: Answer) -> str:
 def _about_later(winner: PhaseRecord, leaders: list[Led], *, later: list[PhaseRecord]) -> str:
     """What the last of the later rounds came to."""
     if not later:
-        return "no longer round was asked for"
+        return "no longer round was trained"
     last, sign = later[-1], sign_of(winner.plan.eval.direction)
     best = next((trial for phase, trial in leaders if phase.name == last.name), None)
     if best is None:
