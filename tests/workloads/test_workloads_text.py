@@ -110,6 +110,7 @@ def test_several_entries_are_read_in_order_and_each_file_once(folder):
     ("text", "error", "message"),
     [
         ("nothing/*.txt", DataError, r"workload\.text=nothing/\*\.txt: no file matches in .*relative to the study"),
+        ("docs/", DataError, r"workload\.text=docs/ is a folder; name its files, for example 'docs/\*'"),
         ("empty/*.txt", DataError, r"workload\.text=empty/\*\.txt holds no text: 2 documents, all empty"),
         (
             "docs/00.txt",

@@ -39,6 +39,8 @@ def prepare_streams() -> None:
 
 def is_reader_gone() -> bool:
     """Whether nobody reads stdout any more; what is left for it then goes nowhere, also when Python exits."""
+    if sys.stdout is None:
+        return False  # It was closed before the start: what is said went nowhere from the first.
     with suppress(OSError, ValueError):
         try:
             sys.stdout.flush()

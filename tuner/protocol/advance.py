@@ -333,7 +333,8 @@ def _is_too_long(config: StudyConfig, study: StudyRecord, move: OpenPhase, measu
         what = f"not one run of {name}, {steps(longest)} a trial, may take its time"
     elif move.plan.kind == LATER:
         what += " with the rounds after it" if place_of(move.plan) + 1 < len(config.later_rounds) else ""
-        remedy = ", or lower the multiples (budget_multiple)"
+        if config.later_rounds[place_of(move.plan)].budget_multiple != 1:
+            remedy = ", or lower the multiples (budget_multiple)"
     elif move.plan.kind == FRONTIER:
         remedy = ", or lower frontier.budgets"
     return beyond_run_hours(config, study, measured, longest=longest, what=what, remedy=remedy)

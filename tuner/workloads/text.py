@@ -238,6 +238,8 @@ def _entry_files(entry: str, folder: Path) -> list[Path]:
     pattern = str(folder / entry)
     paths = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
     if not paths:
+        if (folder / entry).is_dir():
+            raise DataError(f"workload.text={entry} is a folder; name its files, for example '{entry.rstrip('/')}/*'")
         raise DataError(f"workload.text={entry}: no file matches in {folder}; paths are relative to the study's YAML")
     return [Path(path) for path in paths]
 
