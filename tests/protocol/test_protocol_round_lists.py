@@ -9,6 +9,7 @@ import pytest
 from synthetic import Lab, World, config_of, trained
 from test_protocol_kinds import NO_FIT, falls_for_ever
 
+from tuner.protocol.measured import Measured
 from tuner.protocol.plan import closed_form_plan
 from tuner.protocol.runs import trial_seed
 from tuner.records import Conclude, Params, RunSpec
@@ -282,6 +283,17 @@ def test_what_hours_buy_is_spread_over_all_rounds() -> None:
     assert [p.name for p in lab.phases][-2:] == ["round_2", "round_3"]
     assert [p.plan.max_train_steps for p in lab.phases][-1] == lab.decision("production").numbers["production_steps"]
     assert 0.85 * 30 * 3600 < lab.measured.elapsed_seconds <= 30 * 3600
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_what_hours_buy_for_all_rounds_is_not_cut_again_for_workers_that_wait(workers: int) -> None:
+    rounds = [{**AUTO, "num_seeds": 1}, {**AUTO, "num_trials": 1, "num_seeds": 1}]
+    config = config_of(round_2=None, rounds=rounds, limits={"study_hours": 30}, budget=NO_FIT)
+    some = Measured(num_workers=workers)
+    lab = Lab(config, falls_for_ever(), seconds_per_step=lambda done: 1.0, measured=some).play(max_moves=80)
+    assert "cut" not in lab.kinds()
+    assert lab.phases[-1].plan.max_train_steps == lab.decision("production").numbers["production_steps"]
+    assert lab.measured.elapsed_seconds <= 30 * 3600
 
 
 def test_the_plan_names_every_round_with_its_range() -> None:

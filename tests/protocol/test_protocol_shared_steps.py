@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from synthetic import Lab, config_of, pasts_of, trained
 
-from tuner.protocol.advance import next_move
 from tuner.protocol.measured import Measured
 from tuner.protocol.shared_steps import new_steps, price_of
 from tuner.records import OpenPhase, PhaseRecord, StudyRecord, TrialPlan
@@ -85,4 +84,3 @@ def test_hours_hold_a_doubling_that_costs_little_beside_its_probe() -> None:
     assert [phase.name for phase in lab.phases if phase.plan.kind == "round_1"][-1] == "round_1.3"
     assert "round_1.decay" in [phase.name for phase in lab.phases]
     assert lab.measured.elapsed_seconds <= 10 * 3600
-    assert next_move(config, lab.facts, lab.study, measured=lab.measured)

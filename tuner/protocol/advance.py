@@ -138,8 +138,9 @@ def _next_move(at: Situation) -> Move:
     if not rounds[-1].is_closed:
         if is_compute_bound(study):
             # Its budget is never adjusted, its rates may be.
-            wider = unjudgeable(config, study, phase=rounds[-1]) or widen(config, study, phase=rounds[-1])
-            return wider or advance_round(config, study, phase=rounds[-1])
+            opened = rounds[-1]
+            wider = None if unjudgeable(config, study, phase=opened) else widen(config, study, phase=opened)
+            return wider or advance_round(config, study, phase=opened)
         return advance_round_1(config, study, phase=rounds[-1])
     return _after_round_1(config, study, rounds=rounds, sharing=at.sharing)
 

@@ -71,9 +71,12 @@ def _winner(study: StudyRecord, leaders: Sequence[Led]) -> Led:
 
 
 def _is_replicated(phase: PhaseRecord, after: Sequence[Led]) -> bool:
-    """Whether a later round has trained the best points of a phase again, at the same budget."""
+    """Whether a later round has trained the best points of a phase again, at the same budget and with further seeds."""
     return any(
-        later.plan.kind == "round_2" and later.is_closed and later.plan.max_train_steps == phase.plan.max_train_steps
+        later.plan.kind == "round_2"
+        and later.is_closed
+        and later.plan.max_train_steps == phase.plan.max_train_steps
+        and len({trial.spec.seed for trial in feasible(later)}) > 1
         for later, _ in after
     )
 
@@ -107,9 +110,7 @@ def twins(study: StudyRecord) -> list[TrialRecord]:
     return [t for phase in study.phases for t in phase.trials if (phase.name, t.number) in numbers]
 
 
-def _decision(
-    study: StudyRecord, answer: Answer, winner: PhaseRecord, *, leaders: list[tuple[PhaseRecord, TrialRecord]]
-) -> Decision:
+def _decision(study: StudyRecord, answer: Answer, winner: PhaseRecord, *, leaders: list[Led]) -> Decision:
     later, deviation = [phase for phase in study.phases if phase.plan.kind == "round_2"], known_seed_deviation(study)
     reason = (
         f"{answer.metric} {number(answer.best_value)} at step {answer.best_step:,} of {answer.max_train_steps:,}, from "

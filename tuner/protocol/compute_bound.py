@@ -14,7 +14,7 @@ from tuner.config.schema import StudyConfig
 from tuner.protocol.cooldown import advance_cooldown, best_rate, cooldown_of, cooldown_steps, open_cooldown
 from tuner.protocol.failures import PRODUCTION_STEPS, give_up, goes_on
 from tuner.protocol.lengths import expected_lengths, has_twin, trunk_steps
-from tuner.protocol.measured import SECONDS_PER_HOUR, Measured
+from tuner.protocol.measured import SECONDS_PER_HOUR, Measured, makespan
 from tuner.protocol.standings import DROPPED, learning_rate_of
 from tuner.protocol.words import epochs, json_safe, number, steps
 from tuner.records import (
@@ -147,14 +147,13 @@ def _steps_left(config: StudyConfig, measured: Measured, *, rung: int) -> int | 
     if config.limits.study_hours is None or measured.seconds_per_step is None:
         return None
     left, workers = seconds_for_rounds(config, measured, rung=rung), measured.num_workers
-    # One run takes its time however many workers there are.
-    runs = ROUND_1_SHARE * max(config.round_1.num_trials / workers, 1)
     before = ROUND_1_SHARE
+    runs = makespan(ROUND_1_SHARE * config.round_1.num_trials, longest=ROUND_1_SHARE, num_workers=workers)
     for item, share in expected_lengths(config, ROUND_1_SHARE, production=1.0):
         # The first seed of each point goes on from the plateau of the round before.
         trunk, alone = trunk_steps(config, before), item.num_trials * (item.num_seeds - 1) + has_twin(config, item)
         longest = share if alone else share - trunk
-        runs += max((item.num_trials * (share - trunk) + alone * share) / workers, longest)
+        runs += makespan(item.num_trials * (share - trunk) + alone * share, longest=longest, num_workers=workers)
         before = share
     return max(0, int(left / measured.seconds_per_step / runs))
 

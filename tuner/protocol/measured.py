@@ -10,6 +10,17 @@ from dataclasses import dataclass, replace
 SECONDS_PER_HOUR = 3600.0
 
 
+def makespan(total: float, *, longest: float, num_workers: int) -> float:
+    """How long workers take at most for work whose largest piece is `longest`, if none idles while a piece waits.
+
+    The last piece may begin when all others are done (Graham, 1969: any list schedule).
+
+    >>> makespan(5.0, longest=1.0, num_workers=2)
+    3.0
+    """
+    return (total + (num_workers - 1) * longest) / num_workers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Updates carried out so far, and the seconds of workers that they took with evaluations, checkpoints and setup.
@@ -34,13 +45,9 @@ class Measured:
         return self.worker_seconds / self.num_steps
 
     def seconds_for(self, num_steps: float, *, longest: float = 0.0) -> float | None:
-        """Seconds that all workers together need for so many updates at most, `longest` of them one after the other.
-
-        The last trial may begin when the others are done: whatever the order, no schedule without idle beginnings takes
-        longer than this (Graham, 1969).
-        """
+        """Seconds that all workers together need for so many updates at most, `longest` of them one after the other."""
         each = self.seconds_per_step
-        return None if each is None else (num_steps + (self.num_workers - 1) * longest) / self.num_workers * each
+        return None if each is None else makespan(num_steps, longest=longest, num_workers=self.num_workers) * each
 
     def training_only(self) -> Measured:
         """The same without setup and checkpoints, which are most of it while few steps were measured."""

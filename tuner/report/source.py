@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.analysis.seeds import pooled_seed_deviation
 from tuner.config.schema import Dimension, StudyConfig
-from tuner.protocol.replicas import replicas, value_of
+from tuner.protocol.joined import joined
+from tuner.protocol.replicas import known_seed_deviation, replicas, value_of
 from tuner.protocol.space import space_of
 from tuner.records import Answer, PhaseRecord, StudyRecord, TrialRecord
 from tuner.report.distribution import BestSteps, best_steps, judged_rounds
@@ -59,7 +59,7 @@ class Source:
 
     def seed_deviation(self) -> float | None:
         """Pooled over the points of all rounds that were replicated; None while nothing was."""
-        return pooled_seed_deviation(values for phase in self.rounds for values in values_by_point(phase).values())
+        return known_seed_deviation(joined(self.study))
 
 
 def values_by_point(phase: PhaseRecord) -> dict[str, list[float]]:
