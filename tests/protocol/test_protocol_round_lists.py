@@ -287,8 +287,7 @@ def test_what_hours_buy_is_spread_over_all_rounds() -> None:
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_what_hours_buy_for_all_rounds_is_not_cut_again_for_workers_that_wait(workers: int) -> None:
-    rounds = [{**AUTO, "num_seeds": 1}, {**AUTO, "num_trials": 1, "num_seeds": 1}]
-    config = config_of(round_2=None, rounds=rounds, limits={"study_hours": 30}, budget=NO_FIT)
+    config = config_of(round_2=AUTO, limits={"study_hours": 30}, budget=NO_FIT)
     some = Measured(num_workers=workers)
     lab = Lab(config, falls_for_ever(), seconds_per_step=lambda done: 1.0, measured=some).play(max_moves=80)
     assert "cut" not in lab.kinds()
